@@ -1,0 +1,1 @@
+"""Models by name: the catalog, the cache of artifacts, downloads."""

@@ -1,0 +1,1 @@
+"""A Hugging Face model folder as one typed description plus named arrays."""

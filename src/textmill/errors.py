@@ -1,0 +1,160 @@
+"""Every error textmill raises, and the closed list of codes a record can fail with.
+
+TextmillError
+├─ UsageError                      what was asked cannot be done as asked (exit 2)
+│  ├─ ParameterError               a generation parameter: name, type, range or combination
+│  │  └─ UnsupportedParameter      valid, but this engine or model cannot honour it
+│  ├─ PromptError                  a prompt template
+│  ├─ InputError                   an input that cannot be read
+│  ├─ OutputError                  an output that cannot be written
+│  ├─ ModelError                   a model that cannot be used
+│  │  ├─ ModelNotFound             no such catalog id, repository or folder
+│  │  ├─ UnsupportedModel          an architecture or tokenizer textmill does not know
+│  │  ├─ CorruptModel              files that are damaged, missing or disagree
+│  │  └─ UnsafeModel               files that would have to be executed to be read
+│  ├─ ResumeRefused                the unfinished job was started with something else
+│  └─ MissingExtra                 a feature whose optional packages are not installed
+├─ EngineError                     the engine failed on a batch (becomes a record's error)
+├─ TooManyErrors                   --max-errors was passed (exit 4)
+└─ InvariantError                  textmill's own accounting does not add up: a bug (exit 70)
+
+A bad record is a value (`ErrorCode`), a bad system an exception (these classes).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import ClassVar
+
+
+class ErrorCode(StrEnum):
+    """Why one record has no result. The list is closed; readers may match on it."""
+
+    BAD_JSON = "bad_json"
+    """The line is not one strict JSON object in UTF-8."""
+    BAD_RECORD = "bad_record"
+    """The line is JSON, but a field has the wrong type or a value that cannot be used."""
+    MISSING_FIELD = "missing_field"
+    """A field that the prompt, the id or the format needs is not there."""
+    BAD_PARAMETER = "bad_parameter"
+    """A generation parameter of the record is unknown, out of range or cannot be honoured."""
+    DUPLICATE_ID = "duplicate_id"
+    """An earlier record has the same id."""
+    TOO_LONG = "too_long"
+    """The line is over the size limit, or the text is over the model's input limit."""
+    EMPTY = "empty"
+    """There is no text to work on."""
+    OOM = "oom"
+    """The engine ran out of memory on this record alone."""
+    ENGINE_ERROR = "engine_error"
+    """The engine failed on this record alone."""
+    TIMEOUT = "timeout"
+    """The engine did not finish this record in time."""
+    CRASHED = "crashed"
+    """The engine's process died on this record."""
+
+
+class TextmillError(Exception):
+    """Something went wrong in textmill."""
+
+    exit_code: ClassVar[int] = 70
+
+    def __init__(self, message: str | None = None, *, hint: str | None = None) -> None:
+        """`message` says what and where; `hint` says what to do about it."""
+        self.message = message or (type(self).__doc__ or "").strip()
+        self.hint = hint
+        super().__init__(self.message)
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  {self.hint}" if self.hint else self.message
+
+
+class UsageError(TextmillError):
+    """What was asked cannot be done as asked."""
+
+    exit_code = 2
+
+
+class ParameterError(UsageError):
+    """A generation parameter is wrong.
+
+    `name` is the parameter, `value` what was given, `rule` what is allowed.
+    """
+
+    def __init__(self, name: str, value: object, rule: str, *, hint: str | None = None) -> None:
+        self.name, self.value, self.rule = name, value, rule
+        super().__init__(f"{name}={value!r}: {rule}", hint=hint)
+
+
+class UnsupportedParameter(ParameterError):
+    """The parameter is valid, but this engine or model cannot honour it."""
+
+
+class PromptError(UsageError):
+    """The prompt template is wrong."""
+
+
+class InputError(UsageError):
+    """An input cannot be read."""
+
+
+class OutputError(UsageError):
+    """An output cannot be written."""
+
+
+class ModelError(UsageError):
+    """The model cannot be used."""
+
+
+class ModelNotFound(ModelError):
+    """There is no such model."""
+
+
+class UnsupportedModel(ModelError):
+    """The model's architecture or tokenizer is not one that textmill runs."""
+
+
+class CorruptModel(ModelError):
+    """The model's files are damaged, missing or disagree with each other."""
+
+
+class UnsafeModel(ModelError):
+    """The model's files would have to be executed to be read, so they are refused."""
+
+
+class ResumeRefused(UsageError):
+    """An unfinished job with this output was started with something else."""
+
+
+class MissingExtra(UsageError):
+    """A feature needs packages that are not installed."""
+
+    def __init__(self, feature: str, extra: str) -> None:
+        super().__init__(
+            f"{feature} needs packages that are not installed",
+            hint=f"pip install 'textmill[{extra}]'",
+        )
+
+
+class EngineError(TextmillError):
+    """The engine failed on a batch."""
+
+    code: ErrorCode = ErrorCode.ENGINE_ERROR
+
+    def __init__(
+        self, message: str | None = None, *, code: ErrorCode = ErrorCode.ENGINE_ERROR
+    ) -> None:
+        self.code = code
+        super().__init__(message)
+
+
+class TooManyErrors(TextmillError):
+    """More records failed than --max-errors allows."""
+
+    exit_code = 4
+
+
+class InvariantError(TextmillError):
+    """textmill's own accounting does not add up. This is a bug."""
+
+    exit_code = 70

@@ -1,0 +1,1 @@
+"""Quality: predictions joined to references by id, and scored."""

@@ -1,0 +1,1 @@
+"""Generation parameters: one schema, one precedence rule, the dialects that name them."""

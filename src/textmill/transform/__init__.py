@@ -1,0 +1,1 @@
+"""Batch jobs: plan, parts, commit, resume."""
