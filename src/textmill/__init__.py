@@ -1,3 +1,62 @@
-"""Text-to-text models over large data sets and behind an endpoint, on your own machines."""
+"""Text-to-text models over large data sets and behind an endpoint, on your own machines.
+
+The verbs, with the same names and defaults as the command line:
+
+    job = textmill.run("articles.jsonl", "predict.jsonl", model="google/flan-t5-large",
+                       prompt="Briefly summarize this text: {article}", max_new_tokens=50)
+    scores = textmill.score("predict.jsonl", "highlights.jsonl")
+    texts = textmill.load("google/flan-t5-large").generate(["Translate to German: Hello"])
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from textmill.errors import ErrorCode, TextmillError, UsageError
+
+if TYPE_CHECKING:
+    from textmill.api.generation import Generator, load
+    from textmill.api.jobs import Job, run
+    from textmill.api.previews import Preview, preview
+    from textmill.evaluation.score import Score, Scores, score
 
 __version__ = "0.1.0.dev0"
+
+__all__ = [
+    "ErrorCode",
+    "Generator",
+    "Job",
+    "Preview",
+    "Score",
+    "Scores",
+    "TextmillError",
+    "UsageError",
+    "load",
+    "preview",
+    "run",
+    "score",
+]
+
+_HOMES = {
+    "Generator": "textmill.api.generation",
+    "Job": "textmill.api.jobs",
+    "Preview": "textmill.api.previews",
+    "Score": "textmill.evaluation.score",
+    "Scores": "textmill.evaluation.score",
+    "load": "textmill.api.generation",
+    "preview": "textmill.api.previews",
+    "run": "textmill.api.jobs",
+    "score": "textmill.evaluation.score",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that `import textmill` costs nothing."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'textmill' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

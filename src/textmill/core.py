@@ -113,7 +113,8 @@ class Request(Struct, frozen=True):
 class Batch(Struct, frozen=True):
     """Requests that one engine call answers.
 
-    number: position in the job's plan, 0-based; with the job's seed it keys the batch's sampling.
+    number: names the batch within the job's plan, the same in every run of the job; with the
+        job's seed it keys the batch's sampling.
     requests: longest input first.
     """
 

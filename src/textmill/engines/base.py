@@ -23,6 +23,7 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     continuous: True when it refills slots, False when it returns whole batches.
     padded: True when a batch costs rows x longest input, False when it costs the sum of inputs.
     batch_invariant: True when the same request gives the same text in any batch, bit for bit.
+    max_batch_tokens, max_batch_rows: batches larger than this gain no speed; the default budget.
     notes: limits that the manifest repeats, one sentence each.
     """
 
@@ -31,6 +32,8 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     continuous: bool = False
     padded: bool = True
     batch_invariant: bool = True
+    max_batch_tokens: int = 8192
+    max_batch_rows: int = 256
     notes: tuple[str, ...] = ()
 
 

@@ -1,0 +1,52 @@
+# make demo   the main job on the embedded model and data
+# make test   every check that CI runs
+# Both set up what they need in .venv; nothing else is asked of the machine than Python 3.11+.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --quiet
+DEMO := demo-output
+DEMO_DATA := src/textmill/assets/demo/data/packages.jsonl
+
+.PHONY: demo test test-full bench docs lock clean
+
+demo: $(VENV)/run.stamp
+	@rm -rf $(DEMO) && mkdir -p $(DEMO)
+	@BIN=$(BIN) sh examples/demo.sh $(DEMO_DATA) $(DEMO)
+
+test: $(VENV)/test.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -m "not full"
+
+test-full: $(VENV)/test.stamp
+	$(BIN)/python -m pytest
+
+docs: $(VENV)/test.stamp
+	$(BIN)/python docs/generate.py
+
+# New pins for requirements/*.txt from pyproject.toml and requirements/test.in.
+lock:
+	PYTHON=$(PYTHON) sh requirements/lock.sh
+
+$(VENV)/bin/python:
+	@echo "Setting up $(VENV) …"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "textmill needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 …"; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/run.stamp: pyproject.toml requirements/run.txt | $(VENV)/bin/python
+	@echo "Installing textmill and its locked dependencies (about 250 MB on disk) …"
+	@$(PIP) -r requirements/run.txt
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/test.stamp: requirements/test.txt $(VENV)/run.stamp
+	@echo "Installing the test tools: torch and transformers are the oracles (about 1 GB on disk) …"
+	@$(PIP) -r requirements/test.txt
+	@touch $@
+
+clean:
+	rm -rf $(VENV) $(DEMO) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis

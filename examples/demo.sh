@@ -1,0 +1,29 @@
+#!/bin/sh
+# The main job on the embedded model: 2,000 Debian package descriptions, one synopsis each, scored.
+# usage: demo.sh DATA FOLDER
+set -eu
+data=$1 folder=$2
+BIN=${BIN:-$(dirname "$(command -v textmill)")}
+
+show() {
+  printf '\n$ %s\n' "$*"
+  "$BIN/$@"
+}
+
+show textmill run "$data" -o "$folder/predict.jsonl" --model demo \
+  --prompt "Briefly summarize this text: {document}"
+show textmill score "$folder/predict.jsonl" "$data" --ref summary
+
+printf '\nThe first three records, unselected:\n'
+"$BIN/python" "$(dirname "$0")/first_three.py" "$data" "$folder/predict.jsonl"
+
+cat <<EOF
+
+What to type next:
+  . .venv/bin/activate
+  textmill run $data -o $folder/beam4.jsonl --model demo \\
+      --prompt "Briefly summarize this text: {document}" --set num_beams=4
+  textmill score $folder/beam4.jsonl $data --ref summary
+  textmill models list          # models by name; any Hugging Face repository or folder works too
+  textmill run --help
+EOF

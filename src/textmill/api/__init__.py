@@ -1,0 +1,1 @@
+"""The public verbs of Python: the same names and defaults as the command line."""

@@ -1,0 +1,168 @@
+"""`textmill run --dry-run`: what a job would do, and how long it would take. Writes nothing."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from textmill.api.generation import run_in_memory
+from textmill.core import Record, Rejected
+from textmill.transform.plan import InputDigest
+from textmill.transform.reading import Inputs, RowReader, digest_input, find_inputs
+from textmill.transform.setup import Setup, SetupRequest
+from textmill.transform.windows import Rows
+
+EXAMINED_ROWS = 10_000
+"""How many rows, from the start of the input, a dry run looks at."""
+
+PROBE_RECORDS = 64
+"""How many records, spread over those rows, a dry run really computes."""
+
+
+class Preview(Struct, frozen=True, kw_only=True):
+    """What a job would do.
+
+    rows: in the input, blank lines included. examined: rows looked at, from the start.
+    prompts: id (JSON text) and rendered text of the first three records.
+    input_tokens: length of each examined text. limit: longest input allowed, None for no limit.
+    rejected: the examined rows that would fail, and messages: one example for each code.
+    parameters: resolved value and origin of each.
+    probe_records, probe_seconds: what was really computed, loading not counted.
+    """
+
+    model: str
+    engine: str
+    precision: str
+    rows: int
+    examined: int
+    prompts: list[tuple[str, str]]
+    input_tokens: list[int]
+    limit: int | None
+    truncate: bool
+    rejected: dict[str, int]
+    messages: dict[str, str]
+    parameters: dict[str, tuple[Any, str]]
+    max_batch_tokens: int
+    probe_records: int
+    probe_seconds: float
+
+    @property
+    def over_limit(self) -> int:
+        """How many examined texts are longer than the limit."""
+        return sum(tokens > (self.limit or tokens) for tokens in self.input_tokens)
+
+    @property
+    def eta_seconds(self) -> float | None:
+        """The probe's time for all rows; None when nothing could be computed."""
+        if not self.probe_records:
+            return None
+        return self.probe_seconds / self.probe_records * self.rows
+
+
+def preview(
+    inputs: Inputs,
+    output: str | Path | None = None,  # noqa: ARG001 - as in `run`, so that one line serves both
+    *,
+    model: str | Path | None = None,
+    prompt: str | None = None,
+    id: str = "id",
+    keep: Sequence[str] = (),
+    parameters: Mapping[str, Any] | None = None,
+    hyper_params: str | None = None,
+    record_params: bool = True,
+    seed: int = 0,
+    sample: int | None = None,
+    truncate: bool = False,
+    max_input_tokens: int | None = None,
+    engine: str = "auto",
+    precision: str = "auto",
+    threads: int | None = None,
+    max_batch_tokens: int | None = None,
+    offline: bool = False,
+    home: Path | None = None,
+    **params: Any,
+) -> Preview:
+    """What `run` with these arguments would do. Writes nothing; raises what `run` raises.
+
+    It looks at the first 10,000 rows and computes 64 records of them for the estimate.
+    """
+    request = SetupRequest(
+        model=model,
+        prompt=prompt,
+        id=id,
+        keep=keep,
+        parameters={**(parameters or {}), **params},
+        hyper_params=hyper_params,
+        record_params=record_params,
+        seed=seed,
+        truncate=truncate,
+        max_input_tokens=max_input_tokens,
+        engine=engine,
+        precision=precision,
+        threads=threads,
+        max_batch_tokens=max_batch_tokens,
+        offline=offline,
+        home=home,
+    )
+    with tempfile.TemporaryDirectory(prefix="textmill-") as folder:
+        found = find_inputs(inputs, Path(folder) / "input.jsonl")
+        with Setup(request) as setup:
+            digests = [digest_input(*pair) for pair in zip(found.paths, found.names, strict=True)]
+            limit = min(sample or EXAMINED_ROWS, EXAMINED_ROWS)
+            reader = RowReader(found, setup.shape, sample=limit)
+            rows = [row for chunk in reader.chunks() for row in chunk]
+            return _examine(setup, request, rows, _row_count(digests, sample))
+
+
+def _row_count(digests: Sequence[InputDigest], sample: int | None) -> int:
+    rows = sum(digest.lines for digest in digests)
+    return rows if sample is None else min(rows, sample)
+
+
+def _examine(setup: Setup, request: SetupRequest, rows: Rows, total: int) -> Preview:
+    records = [row for row in rows if isinstance(row, Record)]
+    lengths = [
+        len(ids) for record in records for ids in setup.model.tokenizer.encode(record.texts)
+    ]
+    rejected = _rejections(setup, rows)
+    probe_records, probe_seconds = _probe(setup, rows)
+    capabilities = setup.model.engine.capabilities
+    return Preview(
+        model=setup.identity.name,
+        engine=capabilities.name,
+        precision=capabilities.precision,
+        rows=total,
+        examined=len(rows),
+        prompts=[(record.id.decode(), record.texts[0]) for record in records[:3]],
+        input_tokens=lengths,
+        limit=setup.max_input_tokens,
+        truncate=request.truncate,
+        rejected=dict(Counter(str(row.code) for row in rejected).most_common()),
+        messages={str(row.code): row.message for row in reversed(rejected)},
+        parameters=dict(setup.resolver.provenance),
+        max_batch_tokens=setup.limits.max_batch_tokens,
+        probe_records=probe_records,
+        probe_seconds=probe_seconds,
+    )
+
+
+def _rejections(setup: Setup, rows: Rows) -> list[Rejected]:
+    return setup.preparer.prepare(0, rows).rejected if rows else []
+
+
+def _probe(setup: Setup, rows: Rows) -> tuple[int, float]:
+    """Compute some of the rows: how many, and in how many seconds."""
+    records: Rows = [row for row in rows if isinstance(row, Record)]
+    some = records[:: max(1, len(records) // PROBE_RECORDS)][:PROBE_RECORDS]
+    if not some:
+        return 0, 0.0
+    window = setup.preparer.prepare(0, some)
+    started = time.perf_counter()
+    run_in_memory(setup, window.requests)
+    return len(window.records), time.perf_counter() - started

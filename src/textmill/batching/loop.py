@@ -1,0 +1,157 @@
+"""The one loop: take, plan, compute, give. Batch jobs and the endpoint both run it.
+
+They differ in the two objects at its ends: where requests come from (`Source`) and where outcomes
+go (`Sink`). The loop never knows which it serves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Protocol
+
+from textmill.batching.clock import Clock, RealClock
+from textmill.batching.scheduler import Scheduler
+from textmill.core import Batch, Failure, Outcome, Request
+from textmill.engines.base import BatchError, Engine
+from textmill.errors import EngineError, ErrorCode
+
+
+class Source(Protocol):
+    """Where requests come from."""
+
+    def take(self, *, wait: bool) -> Sequence[Request] | None:
+        """The next window of requests; empty if none is ready and `wait` is False; None at the end.
+
+        With `wait` True it blocks until there is a window or the end.
+        """
+
+    def wanted(self, batch: Batch) -> Batch | None:
+        """The part of a planned batch that is still to be computed; None when nothing is."""
+
+
+class Sink(Protocol):
+    """Where outcomes go."""
+
+    def give(self, outcomes: Sequence[Outcome]) -> None:
+        """Take some outcomes. Each request's outcome is given exactly once."""
+
+
+class LoopStats:
+    """What the loop did, for the manifest and the benchmarks.
+
+    batches, requests, input_tokens, padded_tokens: totals handed to the engine.
+    seconds: of the whole loop; starved_seconds: of it, with nothing in the engine.
+    """
+
+    def __init__(self) -> None:
+        self.batches = self.requests = self.input_tokens = self.padded_tokens = 0
+        self.seconds = self.starved_seconds = 0.0
+
+    def count(self, batch: Batch) -> None:
+        """Add one batch."""
+        self.batches += 1
+        self.requests += len(batch.requests)
+        self.input_tokens += sum(len(r.ids) for r in batch.requests)
+        self.padded_tokens += len(batch.requests) * max(len(r.ids) for r in batch.requests)
+
+    @property
+    def padding_share(self) -> float:
+        """Share of the padded input that is padding, 0 to 1."""
+        return 1 - self.input_tokens / self.padded_tokens if self.padded_tokens else 0.0
+
+
+class Loop:
+    """Drives one engine from one source into one sink, until the source ends."""
+
+    def __init__(
+        self,
+        source: Source,
+        scheduler: Scheduler,
+        engine: Engine,
+        sink: Sink,
+        *,
+        clock: Clock | None = None,
+    ) -> None:
+        self._source, self._scheduler, self._engine, self._sink = source, scheduler, engine, sink
+        self._clock = clock or RealClock()
+        self._in_flight = 0
+        self._idle_since = 0.0
+        self._ended = False
+        self.stats = LoopStats()
+
+    def run(self) -> LoopStats:
+        """Until the source has ended and every request has its outcome."""
+        started = self._idle_since = self._clock.now()
+        while True:
+            self._fill()
+            if not self._in_flight:
+                break
+            self._sink.give(self._landed(self._attempt(self._engine.step)))
+        self.stats.seconds = self._clock.now() - started
+        self.stats.starved_seconds += self._clock.now() - self._idle_since
+        return self.stats
+
+    def _fill(self) -> None:
+        """Keep the engine full: a free engine never waits for a batch that could be had."""
+        while self._engine.room() > 0:
+            batch = self._next_batch()
+            if batch is None:
+                return
+            self._launch(batch)
+            failed = self._attempt(partial(self._engine.add, batch))
+            if failed:
+                self._sink.give(self._landed(failed))
+
+    def _next_batch(self) -> Batch | None:
+        """A batch to compute, taking windows as needed; None if there is none to be had now."""
+        while True:
+            batch = self._scheduler.next_batch()
+            if batch is not None:
+                batch = self._source.wanted(batch)
+                if batch is not None:
+                    return batch
+            elif not self._take():
+                return None
+
+    def _take(self) -> bool:
+        if self._ended:
+            return False
+        window = self._source.take(wait=self._in_flight == 0)
+        if window is None:
+            self._ended = True
+        elif window:
+            self._scheduler.add(window)
+        return bool(window)
+
+    def _launch(self, batch: Batch) -> None:
+        if not self._in_flight:
+            self.stats.starved_seconds += self._clock.now() - self._idle_since
+        self._in_flight += len(batch.requests)
+        self.stats.count(batch)
+
+    def _landed(self, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+        self._in_flight -= len(outcomes)
+        if not self._in_flight:
+            self._idle_since = self._clock.now()
+        return outcomes
+
+    def _attempt(self, call: Callable[[], Sequence[Outcome] | None]) -> Sequence[Outcome]:
+        """Call the engine; a failed batch is split until the culprit stands alone."""
+        try:
+            return call() or ()
+        except BatchError as error:
+            if len(error.batch.requests) == 1:
+                return [_failure(error.batch.requests[0], error)]
+            self._in_flight -= len(error.batch.requests)
+            self._scheduler.split(error.batch)
+            return ()
+
+
+def _failure(request: Request, error: BatchError) -> Failure:
+    cause = error.__cause__
+    if isinstance(cause, EngineError):
+        return Failure(request, cause.code, cause.message)
+    if isinstance(cause, MemoryError):
+        return Failure(request, ErrorCode.OOM, "not enough memory for this record alone")
+    return Failure(request, ErrorCode.ENGINE_ERROR, f"the engine failed: {cause or error}")

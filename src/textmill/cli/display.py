@@ -1,0 +1,217 @@
+"""What `textmill run` shows: a live block on a terminal, a plain line every 10 s elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.live import Live
+
+    from textmill.api.jobs import Job
+    from textmill.api.previews import Preview
+    from textmill.transform.ledger import Progress
+    from textmill.transform.prepare import Prepared
+
+X
+
+PLAIN_LINE_SECONDS = 10.0
+_REDRAW_SECONDS = 0.2
+_BAR_CELLS = 34
+
+
+class RunDisplay:
+    """Progress of one job on standard error. Cheap to update: it draws at most 5 times a second."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._terminal = sys.stderr.isatty() and not quiet
+        self._live: Live | None = None
+        self._title = ""
+        self._started = self._drawn = time.monotonic()
+        self._last: Progress | None = None
+
+    def __enter__(self) -> RunDisplay:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._live is not None:
+            if self._last is not None:
+                self._live.update(self._block(self._last), refresh=True)
+            self._live.stop()
+
+    def start(self, prepared: Prepared) -> None:
+        """The job is ready: name it and begin to count time."""
+        self._title = prepared.title
+        self._started = self._drawn = time.monotonic()
+        if not self._quiet and not self._terminal:
+            print(self._title, file=sys.stderr, flush=True)
+
+    def update(self, progress: Progress) -> None:
+        """Show how far the job is, if it is time to."""
+        self._last = progress
+        now = time.monotonic()
+        if self._quiet or now - self._drawn < self._interval:
+            return
+        self._drawn = now
+        if self._terminal:
+            self._draw(progress)
+        else:
+            print(plain_line(progress, now - self._started), file=sys.stderr, flush=True)
+
+    @property
+    def _interval(self) -> float:
+        return _REDRAW_SECONDS if self._terminal else PLAIN_LINE_SECONDS
+
+    def _draw(self, progress: Progress) -> None:
+        if self._live is None:
+            from rich.console import Console
+            from rich.live import Live
+
+            self._live = Live(console=Console(stderr=True), auto_refresh=False, transient=False)
+            self._live.start()
+        self._live.update(self._block(progress), refresh=True)
+
+    def _block(self, progress: Progress) -> str:
+        from rich.markup import escape
+
+        elapsed = time.monotonic() - self._started
+        return "\n".join(
+            (
+                escape(self._title),
+                bar(progress) + "  " + escape(plain_line(progress, elapsed)),
+                "[dim]Ctrl-C stops safely; the same command continues.[/dim]",
+            )
+        )
+
+
+def bar(progress: Progress) -> str:
+    """A bar of fixed width; empty when the total is unknown."""
+    filled = int(_BAR_CELLS * share_done(progress))
+    return "█" * filled + "░" * (_BAR_CELLS - filled)
+
+
+def share_done(progress: Progress) -> float:
+    """Rows done over rows expected, 0 to 1."""
+    return min(1.0, progress.rows / progress.total) if progress.total else 0.0
+
+
+def plain_line(progress: Progress, elapsed: float) -> str:
+    """One line that says everything: rows, share, speed, ETA, errors by cause."""
+    fresh = progress.rows - progress.resumed
+    speed = fresh / elapsed if elapsed > 0 else 0.0
+    parts = [f"{progress.rows:,}"]
+    if progress.total:
+        parts[0] += f" / {progress.total:,} rows  {share_done(progress):.0%}"
+    parts.append(f"{speed:,.1f} rows/s")
+    if progress.total and speed:
+        parts.append(f"ETA {duration((progress.total - progress.rows) / speed)}")
+    parts.append(f"ok {progress.ok:,}")
+    if progress.errors:
+        causes = ", ".join(f"{code} {count:,}" for code, count in progress.codes.most_common())
+        parts.append(f"errors {progress.errors:,} ({causes})")
+    if progress.resumed:
+        parts.append(f"resumed from {progress.resumed:,}")
+    return "   ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: 45 s, 2 min 10 s, 3 h 5 min."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min"
+
+
+def summary(job: Job) -> None:
+    """The end of a job: the identity of counts, where the files are, what to look at."""
+    counts = job.counts
+    state = "already complete" if job.already_done else "done"
+    print(
+        f"{state}: rows {counts.rows:,} = ok {counts.ok:,} + failed {counts.failed:,}"
+        f" + invalid {counts.invalid:,}"
+    )
+    if not job.already_done:
+        print(_speed(job.manifest))
+    for warning in job.manifest["warnings"]:
+        print(f"note: {warning}")
+    print(f"results   {job.output}")
+    if counts.failed or counts.invalid:
+        causes = ", ".join(f"{code} {count:,}" for code, count in counts.codes.items())
+        print(f"errors    {job.errors_output}   ({causes})")
+    print(f"manifest  {job.manifest_path}")
+
+
+def _speed(manifest: dict[str, object]) -> str:
+    run = manifest["run"]
+    assert isinstance(run, dict)
+    return (
+        f"{run['seconds']:.1f} s   {run['rows_per_second']:,.1f} rows/s  "
+        f" {run['tokens_per_second']:,.0f} tokens/s   padding {run['padding_share']:.0%}"
+    )
+
+
+def preview(found: Preview) -> None:
+    """A dry run: prompts, lengths, what would fail, how long it would take."""
+    print(f"{found.model}   {found.engine} {found.precision}   {found.rows:,} rows\n")
+    for identifier, text in found.prompts:
+        print(f"id {identifier}\n{textwrap.indent(_excerpt(text), '    ')}\n")
+    print(f"input tokens of the first {found.examined:,} rows")
+    for line in histogram(found.input_tokens):
+        print(f"  {line}")
+    if found.limit is not None:
+        fate = "cut (--truncate)" if found.truncate else "refused (too_long)"
+        print(f"  limit {found.limit:,}: {found.over_limit:,} texts are longer and would be {fate}")
+    for code, count in found.rejected.items():
+        print(f"  {count:,} rows would fail with {code}, for example: {found.messages[code]}")
+    print("\nparameters")
+    for name, (value, origin) in found.parameters.items():
+        print(f"  {name} = {value!r}   ({origin})")
+    print()
+    if found.eta_seconds is None:
+        print("no estimate: none of these rows can be computed")
+    else:
+        print(
+            f"about {duration(found.eta_seconds)} for {found.rows:,} rows"
+            f" ({found.probe_records} computed in {found.probe_seconds:.2f} s)"
+        )
+    print("nothing was written")
+
+
+def histogram(lengths: list[int], *, bins: int = 8, cells: int = 40) -> list[str]:
+    """Text lengths as bars, in bins of equal width."""
+    if not lengths:
+        return ["no texts"]
+    low, high = min(lengths), max(lengths)
+    width = max(1, -(-(high - low + 1) // bins))
+    counts = [0] * (1 + (high - low) // width)
+    for length in lengths:
+        counts[(length - low) // width] += 1
+    top = max(counts)
+    return [
+        f"{low + i * width:>7,} – {low + (i + 1) * width - 1:<7,} {'█' * (count * cells // top)} "
+        f"{count:,}"
+        for i, count in enumerate(counts)
+    ]
+
+
+def _excerpt(text: str, limit: int = 400) -> str:
+    shown = printable(text)
+    return shown if len(shown) <= limit else f"{shown[:limit]} … ({len(text):,} characters)"
+
+
+def printable(text: str) -> str:
+    """Text that cannot drive the terminal: control characters but line ends are shown as such."""
+    return "".join(c if c == "\n" or c.isprintable() else f"\\x{ord(c):02x}" for c in text)

@@ -1,0 +1,132 @@
+"""`textmill run`: the batch transform."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+Flag = Parameter(negative=())
+
+
+def run(
+    *inputs: str,
+    output: Annotated[Path, Parameter(name=["--output", "-o"])],
+    model: str | None = None,
+    prompt: str | None = None,
+    id: Annotated[str, Parameter(name="--id")] = "id",
+    keep: Annotated[list[str] | None, Parameter(negative=())] = None,
+    set: Annotated[list[str] | None, Parameter(name="--set", negative=())] = None,
+    record_params: bool = True,
+    seed: int = 0,
+    sample: int | None = None,
+    truncate: Annotated[bool, Flag] = False,
+    max_input_tokens: int | None = None,
+    max_errors: str | None = None,
+    engine: str = "auto",
+    precision: str = "auto",
+    threads: int | None = None,
+    max_batch_tokens: int | None = None,
+    dry_run: Annotated[bool, Flag] = False,
+    fresh: Annotated[bool, Flag] = False,
+    offline: Annotated[bool, Flag] = False,
+    quiet: Annotated[bool, Flag] = False,
+) -> int:
+    """Run a text-to-text model over JSON Lines: one result per record, in input order.
+
+    Input lines look like {"id": 0, "text_inputs": "Summarize: …", "max_length": 60}; any other shape
+    goes through --prompt. Running the same line again resumes an unfinished job.
+
+    Parameters
+    ----------
+    inputs
+        Files, globs, or - for standard input; gzip and zstd are recognised by content.
+    output
+        Results, one JSON object a line; appears when the job is complete. Beside it:
+        OUT.errors.jsonl (rows without a result, if any) and OUT.manifest.json.
+    model
+        A catalog id (textmill models list), a Hugging Face repository, or a local folder.
+        `demo` is the embedded model.
+    prompt
+        Template for the text, e.g. "Briefly summarize this text: {article}".
+    id
+        The field that joins results to records; @ordinal numbers the records instead.
+    keep
+        Copy this input column to the output. Repeat for more.
+    set
+        A generation parameter as name=value, e.g. --set max_new_tokens=50. Repeat for more.
+    record_params
+        Whether records may carry generation parameters of their own.
+    seed
+        Keys all sampling of the job.
+    sample
+        Stop after this many rows.
+    truncate
+        Cut inputs that are over the model's limit, and count them; otherwise they are errors.
+    max_input_tokens
+        Longest input in tokens, if shorter than the model's own limit.
+    max_errors
+        Stop (exit 4) once this many rows failed: a number, or a share such as 1%.
+    engine
+        What computes: auto, ct2 or echo (answers each text with itself, needs no model).
+    precision
+        auto, int8 or float32.
+    threads
+        CPU threads; all by default.
+    max_batch_tokens
+        Input tokens of one batch, padding included; chosen for the engine by default.
+    dry_run
+        Show prompts, lengths and an estimate of the time; write nothing.
+    fresh
+        Start over: forget an unfinished job and replace a finished one's output.
+    offline
+        Never ask the network for a model.
+    quiet
+        No progress display.
+    """
+    import textmill
+    from textmill.cli import display
+    from textmill.errors import UsageError
+    from textmill.params.dialects import parse_setting
+    from textmill.settings import Settings
+
+    if not inputs:
+        raise UsageError("no input", hint="textmill run INPUT… -o OUTPUT; - reads standard input")
+    settings = Settings.from_environment()
+    options = {
+        "model": model,
+        "prompt": prompt,
+        "id": id,
+        "keep": tuple(keep or ()),
+        "parameters": dict(parse_setting(text) for text in set or ()),
+        "hyper_params": settings.hyper_params,
+        "record_params": record_params,
+        "seed": seed,
+        "sample": sample,
+        "truncate": truncate,
+        "max_input_tokens": max_input_tokens,
+        "engine": engine,
+        "precision": precision,
+        "threads": threads,
+        "max_batch_tokens": max_batch_tokens,
+        "offline": offline or settings.offline,
+        "home": settings.home,
+    }
+    if dry_run:
+        display.preview(textmill.preview(inputs, output, **options))
+        return 0
+    with display.RunDisplay(quiet=quiet) as screen:
+        job = textmill.run(
+            inputs,
+            output,
+            **options,
+            max_errors=max_errors,
+            fresh=fresh,
+            command=["textmill", *sys.argv[1:]],
+            on_progress=screen.update,
+            on_start=screen.start,
+        )
+    display.summary(job)
+    return 0 if job.counts.ok == job.counts.rows else 3

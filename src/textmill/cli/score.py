@@ -1,0 +1,80 @@
+"""`textmill score`: predictions against references."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from textmill.evaluation.score import Scores
+
+Flag = Parameter(negative=())
+
+
+def score(
+    predictions: Path,
+    references: Path,
+    *,
+    on: str = "id",
+    pred: str | None = None,
+    ref: str | None = None,
+    metric: Annotated[list[str] | None, Parameter(negative=())] = None,
+    stemmer: Annotated[bool, Flag] = False,
+    json: Annotated[bool, Flag] = False,
+) -> int:
+    """Join predictions to references by id and score them with ROUGE.
+
+    The mean is over all references: one without a prediction counts as 0 and is counted.
+
+    Parameters
+    ----------
+    predictions
+        JSON Lines with an id and a text: the output of a job, or of any other system.
+    references
+        JSON Lines with the same ids and the texts that were wanted.
+    on
+        The field that joins the two files; PREDFIELD=REFFIELD where the names differ.
+    pred
+        The predictions' text field; by default the first of generated_texts.
+    ref
+        The references' text field; by default the only text beside the id.
+    metric
+        rouge1, rouge2, rougeL or rougeLsum. Repeat for more; all four by default.
+    stemmer
+        Compare the stems of English words.
+    json
+        Print everything as JSON.
+    """
+    import textmill
+
+    options = {"metrics": metric} if metric else {}
+    scores = textmill.score(
+        predictions, references, on=on, pred=pred, ref=ref, stemmer=stemmer, **options
+    )
+    if json:
+        import msgspec
+
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(scores.as_dict())).decode() + "\n")
+    else:
+        _print(scores)
+    return 0
+
+
+def _print(scores: Scores) -> None:
+    counts = scores.counts
+    print(f"{scores.predictions} against {scores.references} ({scores.ref})")
+    print(
+        f"references {counts.references:,} = scored {counts.scored:,} + missing {counts.missing:,}"
+        f"   extra predictions {counts.extra:,}\n"
+    )
+    print(f"  {'metric':<10}{'F1':>8}{'precision':>11}{'recall':>8}")
+    for row in scores.scores:
+        print(f"  {row.name:<10}{row.value:>8.4f}{row.precision:>11.4f}{row.recall:>8.4f}")
+    print(f"\n  {scores.scores[0].signature}")
+    for code, count in scores.failures.items():
+        print(f"note: {count:,} of the missing predictions failed with {code}")
+    for note in scores.notes:
+        print(f"note: {note}")

@@ -1,0 +1,149 @@
+"""The end of a job: parts merged in input order, counts checked, output and manifest renamed.
+
+The manifest is renamed last and is the commit point. Every step may be repeated: a run killed
+anywhere in here merges again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from textmill.errors import InvariantError
+from textmill.storage.atomic import AtomicFile, write_atomic
+from textmill.transform.job import JobFolder
+from textmill.transform.parts import Part, Row, part_path, read_part
+
+
+class OutputDigest(Struct, frozen=True, kw_only=True):
+    """One output file."""
+
+    name: str
+    rows: int
+    bytes: int
+    sha256: str
+
+
+class Totals(Struct, kw_only=True):
+    """What the parts hold, counted while they are merged.
+
+    The identity `rows == ok + failed + invalid` is checked, and every ordinal is there once.
+    invalid: rows that could not become a request; failed: rows the engine could not answer.
+    truncated: inputs cut by --truncate. hit_length_limit: results whose text met max_new_tokens.
+    """
+
+    rows: int = 0
+    ok: int = 0
+    failed: int = 0
+    invalid: int = 0
+    codes: Counter[str] = msgspec.field(default_factory=Counter)
+    truncated: int = 0
+    hit_length_limit: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+    def count(self, row: Row) -> None:
+        """Add one row."""
+        self.rows += 1
+        self.input_tokens += row.inp
+        self.output_tokens += row.out
+        self.truncated += row.cut
+        self.hit_length_limit += row.limit
+        if not row.code:
+            self.ok += 1
+            return
+        self.codes[row.code] += 1
+        if row.code in ENGINE_CODES:
+            self.failed += 1
+        else:
+            self.invalid += 1
+
+    def check(self, rows_in: int) -> None:
+        """Raise `InvariantError` unless rows_in = ok + failed + invalid."""
+        if not rows_in == self.rows == self.ok + self.failed + self.invalid:
+            raise InvariantError(
+                f"{rows_in} rows were read, but {self.ok} ok + {self.failed} failed +"
+                f" {self.invalid} invalid rows were written"
+            )
+
+
+ENGINE_CODES = frozenset({"oom", "engine_error", "timeout", "crashed"})
+
+
+class _Target:
+    """An output file in the making: lines go in, its digest comes out."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = AtomicFile(str(path))
+        self._sha256 = hashlib.sha256()
+        self.rows = self.bytes = 0
+
+    def write(self, lines: list[bytes]) -> None:
+        data = b"".join(lines)
+        self._file.write(data)
+        self._sha256.update(data)
+        self.rows += len(lines)
+        self.bytes += len(data)
+
+    def commit(self) -> OutputDigest:
+        self._file.commit()
+        return OutputDigest(
+            name=self.path.name, rows=self.rows, bytes=self.bytes, sha256=self._sha256.hexdigest()
+        )
+
+    def discard(self) -> None:
+        self._file.discard()
+
+
+def merge(folder: JobFolder, windows: int, rows_in: int) -> tuple[Totals, list[OutputDigest]]:
+    """Write OUT and OUT.errors.jsonl in input order from the parts of `windows` windows.
+
+    Both appear by rename. An error file of an earlier job is removed if this one has no errors.
+    """
+    totals = Totals()
+    results, errors = _Target(folder.output), _Target(folder.errors_output)
+    try:
+        for number in range(windows):
+            _merge_part(part_path(folder.parts, number), totals, results, errors)
+        totals.check(rows_in)
+        digests = [results.commit()]
+        if errors.rows:
+            digests.append(errors.commit())
+        else:
+            errors.discard()
+            folder.errors_output.unlink(missing_ok=True)
+    except BaseException:
+        results.discard()
+        errors.discard()
+        raise
+    return totals, digests
+
+
+def _merge_part(path: Path, totals: Totals, results: _Target, errors: _Target) -> None:
+    part, _ = read_part(path)
+    part.rows.sort(key=lambda row: row.n)
+    _check_ordinals(path, part, first=totals.rows)
+    for row in part.rows:
+        totals.count(row)
+    results.write([bytes(row.ok) + b"\n" for row in part.rows if not row.code])
+    errors.write([bytes(row.error) + b"\n" for row in part.rows if row.code])
+
+
+def _check_ordinals(path: Path, part: Part, *, first: int) -> None:
+    expected = range(first, first + (part.window_rows or 0))
+    if not part.complete or [row.n for row in part.rows] != list(expected):
+        raise InvariantError(
+            f"{path}: expected rows {expected.start} to {expected.stop - 1}, each once"
+        )
+
+
+def write_manifest(folder: JobFolder, manifest: dict[str, Any]) -> None:
+    """Commit the job."""
+    encoded = msgspec.json.encode(manifest)
+    write_atomic(str(folder.manifest), msgspec.json.format(encoded, indent=1) + b"\n")

@@ -1,0 +1,202 @@
+"""The two ends of a batch job's loop: rows in, rows out."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+from msgspec import Raw, Struct
+
+from textmill.core import (
+    Batch, Completion, Failure, FinishReason, Outcome, Record, Rejected, Request)
+from textmill.engines.base import Tokenizer
+from textmill.records.results import error_line, result_line
+from textmill.transform.ledger import Ledger
+from textmill.transform.parts import Part, Row, part_path, read_part
+from textmill.transform.windows import Preparer, Rows, Window, reject
+
+_READ_AHEAD_WINDOWS = 2
+
+
+class _Ready(Struct):
+    """A window with what an earlier run left of it. `window` is None when nothing is to be done."""
+
+    part: Part
+    end: int
+    window: Window | None
+
+
+class JobSource:
+    """Windows of requests, read and tokenized ahead of the engine by a thread of their own."""
+
+    def __init__(
+        self,
+        windows: Iterable[Rows],
+        preparer: Preparer,
+        ledger: Ledger,
+        parts: Path,
+        *,
+        with_file: bool,
+    ) -> None:
+        """`with_file`: error lines name the input file."""
+        self._with_file = with_file
+        self._windows, self._preparer = windows, preparer
+        self._ledger, self._parts = ledger, parts
+        self._queue: queue.Queue[_Ready | BaseException | None] = queue.Queue(_READ_AHEAD_WINDOWS)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._read_ahead, name="textmill-read", daemon=True)
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop reading and wait for the thread."""
+        self._stop.set()
+        while self._thread.is_alive():
+            _drain(self._queue)
+            self._thread.join(0.01)
+
+    def take(self, *, wait: bool) -> Sequence[Request] | None:
+        """The next window that holds work; its rejected rows are entered on the way."""
+        while True:
+            try:
+                ready = self._queue.get(block=wait)
+            except queue.Empty:
+                return ()
+            if ready is None:
+                self._queue.put(None)
+                return None
+            if isinstance(ready, BaseException):
+                raise ready
+            if requests := self._begin(ready):
+                return requests
+
+    def wanted(self, batch: Batch) -> Batch | None:
+        """The batch whole if any of its records is not done, so that it computes as planned."""
+        done = all(self._ledger.is_done(request.ordinal) for request in batch.requests)
+        return None if done else batch
+
+    def _begin(self, ready: _Ready) -> Sequence[Request]:
+        window = ready.window
+        if window is None:
+            self._ledger.skip(ready.part)
+            return ()
+        rejected = (rejected_row(row, with_file=self._with_file) for row in window.rejected)
+        self._ledger.open(window, ready.part, ready.end, rejected)
+        return window.requests
+
+    def _read_ahead(self) -> None:
+        try:
+            for number, rows in enumerate(self._windows):
+                if self._stop.is_set():
+                    return
+                self._queue.put(self._ready(number, rows))
+            self._queue.put(None)
+        except BaseException as error:  # noqa: BLE001 - handed to the loop's thread, which raises it
+            self._queue.put(error)
+
+    def _ready(self, number: int, rows: Rows) -> _Ready:
+        part, end = read_part(part_path(self._parts, number))
+        if part.complete:
+            return _Ready(part, end, None)
+        return _Ready(part, end, self._preparer.prepare(number, rows))
+
+
+def _drain(waiting: queue.Queue[_Ready | BaseException | None]) -> None:
+    try:
+        while True:
+            waiting.get_nowait()
+    except queue.Empty:
+        return
+
+
+class _Piece(Struct, frozen=True):
+    """What became of one text of a record."""
+
+    outcome: Outcome
+    texts: tuple[str, ...]
+
+
+class _Pieces(Struct):
+    """A record with several texts, of which some are still to come."""
+
+    pieces: list[_Piece | None]
+    left: int
+
+
+class JobSink:
+    """Outcomes decoded, joined to their records, and entered in the ledger."""
+
+    def __init__(self, tokenizer: Tokenizer, ledger: Ledger, *, with_file: bool) -> None:
+        """`with_file`: error lines name the input file."""
+        self._tokenizer, self._ledger, self._with_file = tokenizer, ledger, with_file
+        self._waiting: dict[int, _Pieces] = {}
+
+    def give(self, outcomes: Sequence[Outcome]) -> None:
+        """Enter every record whose last text is among these outcomes."""
+        rows = []
+        for outcome, texts in zip(outcomes, self._texts(outcomes), strict=True):
+            record = self._ledger.record(outcome.request.ordinal)
+            pieces = self._join(record, _Piece(outcome, texts))
+            if pieces:
+                rows.append(self._row(record, pieces))
+        self._ledger.enter(rows)
+
+    def _texts(self, outcomes: Sequence[Outcome]) -> Iterator[tuple[str, ...]]:
+        """Generated texts of each outcome; one tokenizer call for all of them."""
+        sequences = [
+            [s.ids for s in outcome.sequences] if isinstance(outcome, Completion) else []
+            for outcome in outcomes
+        ]
+        texts = iter(self._tokenizer.decode([ids for some in sequences for ids in some]))
+        return (tuple(islice(texts, len(some))) for some in sequences)
+
+    def _join(self, record: Record, piece: _Piece) -> Sequence[_Piece]:
+        """All pieces of the record, in the order of its texts, once the last is here."""
+        if len(record.texts) == 1:
+            return (piece,)
+        count = len(record.texts)
+        waiting = self._waiting.setdefault(record.ordinal, _Pieces([None] * count, count))
+        waiting.pieces[piece.outcome.request.index] = piece
+        waiting.left -= 1
+        if waiting.left:
+            return ()
+        del self._waiting[record.ordinal]
+        return [piece for piece in waiting.pieces if piece is not None]
+
+
+    def _row(self, record: Record, pieces: Sequence[_Piece]) -> Row:
+        for piece in pieces:
+            if isinstance(piece.outcome, Failure):
+                return rejected_row(rejection(record, piece.outcome), with_file=self._with_file)
+        return result_row(record, pieces, truncated=self._ledger.was_truncated(record.ordinal))
+
+
+def result_row(record: Record, pieces: Sequence[_Piece], *, truncated: bool) -> Row:
+    """A record's answers as a row of a part file. All of the pieces are completions."""
+    inp = out = 0
+    limit = False
+    for piece in pieces:
+        inp += len(piece.outcome.request.ids)
+        for sequence in piece.outcome.sequences:  # type: ignore[union-attr]
+            out += len(sequence.ids)
+            limit = limit or sequence.finish is FinishReason.LENGTH
+    texts = [text for piece in pieces for text in piece.texts]
+    line = Raw(result_line(record, texts)[:-1])
+    return Row(record.ordinal, ok=line, inp=inp, out=out, cut=truncated, limit=limit)
+
+
+def rejection(record: Record, failure: Failure) -> Rejected:
+    """A record that the engine could not answer; with several texts, says which one it was."""
+    which = f"text {failure.request.index}: " if len(record.texts) > 1 else ""
+    return reject(record, failure.code, which + failure.message)
+
+
+def rejected_row(rejected: Rejected, *, with_file: bool) -> Row:
+    """A row without a result, as its error line."""
+    line = Raw(error_line(rejected, with_file=with_file)[:-1])
+    return Row(rejected.ordinal, error=line, code=rejected.code)

@@ -1,0 +1,191 @@
+"""Which rows are done. A row counts as done when its frame is in a part file, never before."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from textmill.core import Record
+from textmill.errors import TooManyErrors, UsageError
+from textmill.transform.parts import Part, PartWriter, Row, part_path
+from textmill.transform.windows import Window
+
+
+class Progress(Struct):
+    """How far a job is.
+
+    rows: done so far, `resumed` of them by an earlier run. total: rows expected, None if unknown.
+    codes: rows without a result, by error code. seconds: since this run began.
+    """
+
+    rows: int = 0
+    resumed: int = 0
+    total: int | None = None
+    ok: int = 0
+    codes: Counter[str] = msgspec.field(default_factory=Counter)
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+    @property
+    def errors(self) -> int:
+        """Rows without a result."""
+        return sum(self.codes.values())
+
+    def count(self, rows: Iterable[Row], *, resumed: bool = False) -> None:
+        """Add finished rows."""
+        for row in rows:
+            self.rows += 1
+            self.resumed += resumed
+            self.input_tokens += row.inp
+            self.output_tokens += row.out
+            if row.code:
+                self.codes[row.code] += 1
+            else:
+                self.ok += 1
+
+
+class ErrorBudget(Struct, frozen=True):
+    """`--max-errors`: how many rows may fail before the job stops. Neither field: any number."""
+
+    rows: int | None = None
+    share: float | None = None
+
+    @classmethod
+    def parse(cls, text: str | int | None) -> ErrorBudget:
+        """From `"20"` or `"1%"`. Raises `UsageError`."""
+        try:
+            if text is None:
+                return cls()
+            if isinstance(text, str) and text.endswith("%"):
+                budget = cls(share=float(text[:-1]) / 100)
+            else:
+                budget = cls(rows=int(text))
+        except ValueError:
+            budget = cls(rows=-1)
+        if (budget.rows or 0) < 0 or not 0 <= (budget.share or 0) <= 1:
+            raise UsageError(
+                f"--max-errors {text}: neither a number of rows nor a percentage",
+                hint="for example --max-errors 20 or --max-errors 1%",
+            )
+        return budget
+
+    def check(self, progress: Progress) -> None:
+        """Raise `TooManyErrors` as soon as the budget cannot be kept any more."""
+        limit = self.rows
+        if self.share is not None:
+            limit = int(self.share * max(progress.total or 0, progress.rows))
+        if limit is None or progress.errors <= limit:
+            return
+        causes = ", ".join(f"{code} {count}" for code, count in progress.codes.most_common())
+        raise TooManyErrors(
+            f"{progress.errors} of {progress.rows} rows failed ({causes}); --max-errors allows"
+            f" {limit}",
+            hint="finished rows are kept: mend the input, or run the same line with a larger"
+            " --max-errors",
+        )
+
+
+class _Open(Struct):
+    """A window in work: its part file, the rows that are done, and how many are left."""
+
+    window: Window
+    writer: PartWriter
+    done: set[int]
+    left: int
+
+
+class Ledger:
+    """Opens windows, enters finished rows, closes windows that are complete.
+
+    on_progress is called after every frame; it must return at once.
+    """
+
+    def __init__(
+        self,
+        parts: Path,
+        budget: ErrorBudget,
+        progress: Progress,
+        on_progress: Callable[[Progress], None],
+    ) -> None:
+        self._parts, self._budget = parts, budget
+        self.progress, self._on_progress = progress, on_progress
+        self._open: dict[int, _Open] = {}
+        self._window_of: dict[int, _Open] = {}
+        self.windows = 0
+
+    def skip(self, part: Part) -> None:
+        """Count a window that an earlier run completed."""
+        self.windows += 1
+        self.progress.count(part.rows, resumed=True)
+        self._tell()
+
+    def open(self, window: Window, part: Part, end: int, rejected: Iterable[Row]) -> None:
+        """Begin a window: what an earlier run finished counts, what was rejected is entered.
+
+        end: where the whole frames of its part file end.
+        """
+        self.windows += 1
+        self.progress.count(part.rows, resumed=True)
+        done = {row.n for row in part.rows}
+        writer = PartWriter(part_path(self._parts, window.number), end=end)
+        state = _Open(window, writer, done, window.rows - len(done))
+        self._open[window.number] = state
+        self._window_of.update(dict.fromkeys(window.records, state))
+        self._enter(state, [row for row in rejected if row.n not in done])
+
+    def is_done(self, ordinal: int) -> bool:
+        """Whether the row needs no more work."""
+        state = self._window_of.get(ordinal)
+        return state is None or ordinal in state.done
+
+    def record(self, ordinal: int) -> Record:
+        """The record of a row of an open window."""
+        return self._window_of[ordinal].window.records[ordinal]
+
+    def was_truncated(self, ordinal: int) -> bool:
+        """Whether the record's input was cut."""
+        return ordinal in self._window_of[ordinal].window.truncated
+
+    def enter(self, rows: Iterable[Row]) -> None:
+        """Make finished rows safe: one frame for each window they belong to.
+
+        Rows that were done before (a batch repeated after a kill) are passed over.
+        """
+        by_window: dict[int, list[Row]] = {}
+        for row in rows:
+            state = self._window_of[row.n]
+            if row.n not in state.done:
+                by_window.setdefault(state.window.number, []).append(row)
+        for number, some in by_window.items():
+            self._enter(self._open[number], some)
+
+    def _enter(self, state: _Open, rows: list[Row]) -> None:
+        state.left -= len(rows)
+        complete = state.left == 0
+        if rows or complete:
+            state.writer.append(rows, window_rows=state.window.rows if complete else None)
+        state.done.update(row.n for row in rows)
+        self.progress.count(rows)
+        if complete:
+            self._close(state)
+        self._tell()
+
+    def _close(self, state: _Open) -> None:
+        state.writer.close()
+        del self._open[state.window.number]
+        for ordinal in state.window.records:
+            del self._window_of[ordinal]
+
+    def _tell(self) -> None:
+        self._budget.check(self.progress)
+        self._on_progress(self.progress)
+
+    def close(self) -> None:
+        """Give the files back; what is on disk stays."""
+        for state in self._open.values():
+            state.writer.close()
+        self._open.clear()

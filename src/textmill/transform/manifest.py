@@ -1,0 +1,120 @@
+"""The manifest: what was done, to what, with what, and what came of it.
+
+It is written last and is the commit point of a job. It holds enough to run the job again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from textmill.core import Params
+from textmill.engines.base import Capabilities
+from textmill.telemetry import versions
+from textmill.transform.execute import Executed
+from textmill.transform.job import JobFolder
+from textmill.transform.plan import JobSpec
+
+FORMAT = 1
+
+
+def describe(
+    spec: JobSpec,
+    executed: Executed,
+    *,
+    base: Params,
+    capabilities: Capabilities,
+    command: Sequence[str] | None,
+    notes: Sequence[str],
+) -> dict[str, Any]:
+    """The manifest of a job that has just finished.
+
+    notes: sentences the user should read (parameters that gave way, columns not used, …).
+    """
+    return {
+        "format": FORMAT,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": list(command) if command else None,
+        "identity": spec.identity(),
+        "counts": msgspec.to_builtins(executed.totals),
+        "warnings": [*_warnings(spec, executed, base), *notes],
+        "inputs": msgspec.to_builtins(spec.inputs),
+        "outputs": msgspec.to_builtins(executed.outputs),
+        "model": {
+            **msgspec.to_builtins(spec.model),
+            "files": [
+                {"name": name, "bytes": size, "sha256": sha256}
+                for name, size, sha256 in spec.model.files
+            ],
+        },
+        "engine": msgspec.to_builtins(capabilities),
+        "parameters": {
+            name: {"value": value, "from": origin}
+            for name, (value, origin) in spec.parameters.items()
+        },
+        "record_params": spec.record_params,
+        "prompt": spec.prompt,
+        "id": spec.id_field,
+        "keep": spec.keep,
+        "seed": spec.seed,
+        "sample": spec.sample,
+        "max_input_tokens": spec.max_input_tokens,
+        "truncate": spec.truncate,
+        "limits": msgspec.to_builtins(spec.limits),
+        "run": _run(executed),
+        "versions": versions(),
+    }
+
+
+def _run(executed: Executed) -> dict[str, Any]:
+    """How the last run of the job went; rows that an earlier run finished are not its own."""
+    stats, totals = executed.stats, executed.totals
+    seconds = max(executed.seconds, 1e-9)
+    rows = totals.rows - executed.resumed
+    tokens = (totals.input_tokens + totals.output_tokens) * rows / max(totals.rows, 1)
+    return {
+        "seconds": round(executed.seconds, 3),
+        "rows": rows,
+        "resumed_rows": executed.resumed,
+        "rows_per_second": round(rows / seconds, 2),
+        "tokens_per_second": round(tokens / seconds, 1),
+        "batches": stats.batches,
+        "padding_share": round(stats.padding_share, 4),
+        "outside_engine_share": round(stats.starved_seconds / max(stats.seconds, 1e-9), 4),
+    }
+
+
+def _warnings(spec: JobSpec, executed: Executed, base: Params) -> list[str]:
+    totals = executed.totals
+    warnings = []
+    if totals.hit_length_limit:
+        origin = next(
+            (spec.parameters[n][1] for n in ("max_new_tokens", "max_length") if n in spec.parameters),
+            "default",
+        )
+        warnings.append(
+            f"{totals.hit_length_limit:,} results met the length limit of {base.max_new_tokens}"
+            f" new tokens (from: {origin}) and may be cut; raise it with --set max_new_tokens=N"
+        )
+    if totals.truncated:
+        warnings.append(
+            f"{totals.truncated:,} inputs were cut to {spec.max_input_tokens} tokens (--truncate)"
+        )
+    return warnings
+
+
+def finished_manifest(folder: JobFolder) -> dict[str, Any] | None:
+    """The manifest of a job that is complete, its output still being there; else None."""
+    try:
+        manifest = msgspec.json.decode(folder.manifest.read_bytes())
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
+    if not isinstance(manifest, dict) or not folder.output.exists():
+        return None
+    sizes = {entry["name"]: entry["bytes"] for entry in manifest.get("outputs", [])}
+    if sizes.get(folder.output.name) != folder.output.stat().st_size:
+        return None
+    return manifest

@@ -1,0 +1,105 @@
+"""What a job is: a pure value, from which windows and batches follow.
+
+Two jobs with equal `identity` do the same work on the same input, so one may resume the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from textmill.batching.scheduler import BatchLimits
+
+FIRST_WINDOW_ROWS = 256
+"""The first windows are small, so that the engine starts and results appear at once."""
+
+MAX_WINDOW_ROWS = 4096
+"""Rows sorted together. More would save little padding (see docs/decisions/windows.md)."""
+
+MAX_WINDOW_CHARS = 64 * 2**20
+"""A window is closed early when its texts hold this many characters: memory stays bounded."""
+
+
+def window_sizes() -> Iterator[int]:
+    """Row limits of windows 0, 1, 2, …: a function of the number only, as the plan must be."""
+    rows = FIRST_WINDOW_ROWS
+    while True:
+        yield rows
+        rows = min(rows * 2, MAX_WINDOW_ROWS)
+
+
+class InputDigest(Struct, frozen=True, kw_only=True):
+    """One input file as it was when the job began; `lines` are counted after decompression."""
+
+    name: str
+    bytes: int
+    sha256: str
+    lines: int
+
+
+class ModelIdentity(Struct, frozen=True, kw_only=True):
+    """The model a job runs: its name, where it came from, and the digest of each of its files."""
+
+    name: str
+    source: str
+    revision: str | None = None
+    model_type: str | None = None
+    files: tuple[tuple[str, int, str], ...] = ()
+
+
+class JobSpec(Struct, frozen=True, kw_only=True):
+    """Everything that decides a job's output.
+
+    prompt: the template, or None for the zero-flag shape.
+    id_field: the field that holds the id, or "@ordinal".
+    keep: input columns to copy.
+    parameters: resolved value and origin of each generation parameter.
+    record_params: whether records may carry parameters of their own.
+    seed: keys all sampling. sample: only the first so many rows.
+    max_input_tokens: longest input; truncate: cut longer ones instead of refusing them.
+    """
+
+    inputs: tuple[InputDigest, ...]
+    model: ModelIdentity
+    engine: str
+    precision: str
+    prompt: str | None
+    id_field: str
+    keep: tuple[str, ...]
+    parameters: Mapping[str, tuple[Any, str]]
+    record_params: bool
+    seed: int
+    sample: int | None
+    max_input_tokens: int | None
+    truncate: bool
+    limits: BatchLimits
+
+    def identity(self) -> dict[str, str]:
+        """The parts that must be equal for a resume, each as canonical JSON."""
+        parts = {
+            "input": [(i.bytes, i.sha256) for i in self.inputs],
+            "model": self.model.files or self.model.name,
+            "parameters": {k: v for k, (v, _) in sorted(self.parameters.items())},
+        }
+        names = ("engine", "precision", "prompt", "id_field", "keep", "record_params", "seed")
+        limits = ("sample", "max_input_tokens", "truncate", "limits")
+        parts |= {name: getattr(self, name) for name in names + limits}
+        return {name: msgspec.json.encode(value).decode() for name, value in parts.items()}
+
+
+def changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """What differs between two identities, one readable line each; empty if nothing does."""
+    return [
+        f"{name}: was {_short(before.get(name))}, is {_short(now.get(name))}"
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name)
+    ]
+
+
+def _short(text: str | None, limit: int = 120) -> str:
+    if text is None:
+        return "nothing"
+    return text if len(text) <= limit else f"{text[:limit]}…"

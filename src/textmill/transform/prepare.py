@@ -1,0 +1,191 @@
+"""From what the user asked to a job that can run: every refusal comes before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from msgspec import Struct
+
+from textmill.errors import OutputError, UsageError
+from textmill.storage.atomic import check_writable
+from textmill.storage.local import same_file
+from textmill.transform.execute import Executed, OnProgress, Worker, execute
+from textmill.transform.job import JobFolder
+from textmill.transform.ledger import ErrorBudget
+from textmill.transform.manifest import describe, finished_manifest
+from textmill.transform.plan import JobSpec, changes
+from textmill.transform.reading import InputPaths, Inputs, RowReader, digest_input, find_inputs
+from textmill.transform.setup import Setup, SetupRequest
+
+
+class JobRequest(Struct, frozen=True, kw_only=True):
+    """One job as it was asked for. `textmill.run` documents the fields."""
+
+    inputs: Any
+    output: str | Path
+    setup: SetupRequest
+    sample: int | None = None
+    max_errors: str | int | None = None
+    fresh: bool = False
+    command: Sequence[str] | None = None
+
+
+class Prepared:
+    """A job that can run: inputs found, model loaded, folder locked. A context manager."""
+
+    def __init__(self, request: JobRequest) -> None:
+        """Raises `UsageError` and its kin; then nothing has been left behind."""
+        self._request = request
+        self._budget = ErrorBudget.parse(request.max_errors)
+        if request.sample is not None and request.sample < 1:
+            raise UsageError(f"sample={request.sample}: must be at least 1")
+        self.folder = JobFolder(Path(request.output))
+        with ExitStack() as stack:
+            self._inputs = self._open(request.inputs, stack)
+            self.setup = stack.enter_context(Setup(request.setup))
+            self.spec = self._spec()
+            self._finished = self._finished_before()
+            if self._finished is None:
+                self.resumes = self.folder.begin(self.spec, fresh=request.fresh)
+            self._stack = stack.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    @property
+    def title(self) -> str:
+        """The job in one line."""
+        capabilities = self.setup.model.engine.capabilities
+        limits = self.spec.limits
+        return (
+            f"{self.spec.model.name}   {capabilities.name} {capabilities.precision}   batch ≤"
+            f" {limits.max_batch_tokens:,} tokens   seed {self.spec.seed}   → {self.folder.output}"
+        )
+
+    def execute(self, on_progress: OnProgress) -> tuple[dict[str, Any], bool]:
+        """Run the job to its end. Returns its manifest, and True if it was complete before."""
+        if self._finished is not None:
+            return self._finished, True
+        manifest: dict[str, Any] = {}
+
+        def make_manifest(executed: Executed) -> dict[str, Any]:
+            manifest.update(self._manifest(executed, reader))
+            return manifest
+
+        setup = self.setup
+        reader = RowReader(self._inputs, setup.shape, sample=self._request.sample)
+        worker = Worker(
+            engine=setup.model.engine, tokenizer=setup.model.tokenizer, preparer=setup.preparer
+        )
+        execute(
+            self.spec,
+            self.folder,
+            worker,
+            reader.chunks(),
+            budget=self._budget,
+            total=self._total(),
+            several_inputs=self._inputs.several,
+            on_progress=on_progress,
+            describe=make_manifest,
+        )
+        return manifest, False
+
+    def _open(self, inputs: Inputs, stack: ExitStack) -> InputPaths:
+        """Find the inputs, refuse to overwrite one, lock the job's folder."""
+        folder = self.folder
+        folder.lock()  # first: what follows writes beside the output, and so may another run
+        stack.callback(folder.leave)
+        for path in (folder.output, folder.errors_output, folder.manifest):
+            check_writable(str(path))
+        found = find_inputs(inputs, folder.spool)
+        for path in found.paths:
+            for output in (folder.output, folder.errors_output, folder.manifest):
+                if same_file(path, str(output)):
+                    raise OutputError(
+                        f"{output} is an input of this job and would be overwritten",
+                        hint="choose another output with -o",
+                    )
+        return found
+
+    def _spec(self) -> JobSpec:
+        setup, request = self.setup, self._request.setup
+        capabilities = setup.model.engine.capabilities
+        inputs = zip(self._inputs.paths, self._inputs.names, strict=True)
+        return JobSpec(
+            inputs=tuple(digest_input(path, name) for path, name in inputs),
+            model=setup.identity,
+            engine=capabilities.name,
+            precision=capabilities.precision,
+            prompt=request.prompt,
+            id_field=request.id,
+            keep=tuple(request.keep),
+            parameters=setup.resolver.provenance,
+            record_params=request.record_params and not setup.resolver.record_params_ignored,
+            seed=request.seed,
+            sample=self._request.sample,
+            max_input_tokens=setup.max_input_tokens,
+            truncate=request.truncate,
+            limits=setup.limits,
+        )
+
+    def _finished_before(self) -> dict[str, Any] | None:
+        """The manifest if this very job is complete; refuses to replace another job's output."""
+        folder = self.folder
+        if self._request.fresh or not folder.output.exists():
+            return None
+        manifest = finished_manifest(folder)
+        if manifest is None:
+            raise OutputError(
+                f"{folder.output} exists and is not the complete output of a job",
+                hint="choose another -o, or replace it with --fresh",
+            )
+        if different := changes(manifest["identity"], self.spec.identity()):
+            listed = "\n  ".join(different)
+            raise OutputError(
+                f"{folder.output} is the output of another job:\n  {listed}",
+                hint="choose another -o, or replace it with --fresh",
+            )
+        return manifest
+
+    def _total(self) -> int:
+        total = sum(digest.lines for digest in self.spec.inputs)
+        return total if self.spec.sample is None else min(total, self.spec.sample)
+
+    def _manifest(self, executed: Executed, reader: RowReader) -> dict[str, Any]:
+        return describe(
+            self.spec,
+            executed,
+            base=self.setup.resolver.base,
+            capabilities=self.setup.model.engine.capabilities,
+            command=self._request.command,
+            notes=[*self.setup.resolver.notes, *self._observations(reader)],
+        )
+
+    def _observations(self, reader: RowReader) -> list[str]:
+        """What the user should know about how the input was read."""
+        found, resolver = reader.reader, self.setup.resolver
+        notes = []
+        if found.unused:
+            notes.append(f"columns not used: {', '.join(found.unused)}")
+        if found.blank_lines:
+            notes.append(f"{found.blank_lines:,} blank lines were skipped")
+        if never := [name for name in self.spec.keep if name not in found.kept_seen]:
+            notes.append(f"no record has the kept column {', '.join(never)}")
+        if resolver.records_ignored:
+            notes.append(
+                f"HYPER_PARAMS is set, so the parameters that {resolver.records_ignored:,} records"
+                " carry were ignored, as JumpStart does"
+            )
+        return notes

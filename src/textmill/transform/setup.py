@@ -1,0 +1,182 @@
+"""The part of a job that does not touch its output: model, parameters, shape of the records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from msgspec import Struct
+
+from textmill.batching.scheduler import BatchLimits
+from textmill.catalog.catalog import Artifact, resolve
+from textmill.catalog.hub import Hub
+from textmill.engines.loading import LoadedModel, load_model
+from textmill.errors import UsageError
+from textmill.params import USER_NAMES, Layer, Origin, Resolver, parse_hyper_params
+from textmill.records.prompt import parse_prompt
+from textmill.records.shape import Shape
+from textmill.transform.plan import ModelIdentity
+from textmill.transform.windows import Preparer
+
+ECHO = "echo"
+
+
+class SetupRequest(Struct, frozen=True, kw_only=True):
+    """What decides the texts of a job, apart from its input. `textmill.run` documents the fields."""
+
+    model: str | Path | None = None
+    prompt: str | None = None
+    id: str = "id"
+    keep: Sequence[str] = ()
+    parameters: Mapping[str, Any] = {}
+    hyper_params: str | None = None
+    record_params: bool = True
+    seed: int = 0
+    truncate: bool = False
+    max_input_tokens: int | None = None
+    engine: str = "auto"
+    precision: str = "auto"
+    threads: int | None = None
+    max_batch_tokens: int | None = None
+    offline: bool = False
+    home: Path | None = None
+
+
+class Setup:
+    """A loaded model with everything that is needed to make records ready for it.
+
+    Owns the engine; a context manager that closes it.
+    """
+
+    def __init__(self, request: SetupRequest) -> None:
+        """Raises `UsageError` and its kin for whatever cannot work, cheapest checks first."""
+        self.shape = shape_of(request)
+        layers = user_layers(request)
+        Resolver(layers, language_token_id=lambda _: 0)  # a misspelt name costs no download
+        _check_numbers(request)
+        self.artifact = find_model(request)
+        self.model = _load(request, self.artifact)
+        try:
+            self.resolver = self._resolver(layers, request)
+            self.model.engine.check(self.resolver.base)
+            self.limits = self._limits(request)
+            self.max_input_tokens = self._input_limit(request)
+            self.preparer = Preparer(
+                self.resolver,
+                self.model.tokenizer,
+                self.model.engine,
+                max_input_tokens=self.max_input_tokens,
+                truncate=request.truncate,
+            )
+        except BaseException:
+            self.model.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the engine's memory and threads back."""
+        self.model.close()
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """The model, for the manifest and for the decision whether a job may be resumed."""
+        checkpoint = self.model.checkpoint
+        if self.artifact is None or checkpoint is None:
+            return ModelIdentity(name=ECHO, source=ECHO)
+        return ModelIdentity(
+            name=self.artifact.name,
+            source=self.artifact.source,
+            revision=self.artifact.revision,
+            model_type=checkpoint.architecture.model_type,
+            files=tuple((f.name, f.bytes, f.sha256) for f in checkpoint.files),
+        )
+
+    def _resolver(self, layers: list[Layer], request: SetupRequest) -> Resolver:
+        tokenizer, checkpoint = self.model.tokenizer, self.model.checkpoint
+        if checkpoint is not None:
+            layers = [Layer(Origin.MODEL, checkpoint.generation_defaults), *layers]
+        if self.artifact is not None and self.artifact.entry is not None:
+            layers = [Layer(Origin.CATALOG, self.artifact.entry.parameters), *layers]
+        return Resolver(
+            layers,
+            record_params_ignored=request.hyper_params is not None,
+            language_token_id=tokenizer.language_token_id if tokenizer.languages else None,
+        )
+
+    def _limits(self, request: SetupRequest) -> BatchLimits:
+        capabilities = self.model.engine.capabilities
+        return BatchLimits(
+            max_batch_tokens=request.max_batch_tokens or capabilities.max_batch_tokens,
+            max_batch_rows=capabilities.max_batch_rows,
+        )
+
+    def _input_limit(self, request: SetupRequest) -> int | None:
+        checkpoint = self.model.checkpoint
+        limits = (request.max_input_tokens, checkpoint.max_input_tokens if checkpoint else None)
+        return min((limit for limit in limits if limit is not None), default=None)
+
+
+def shape_of(request: SetupRequest) -> Shape:
+    """How records are read. Raises `PromptError`, `UsageError`."""
+    return Shape(
+        id_field=request.id,
+        prompt=None if request.prompt is None else parse_prompt(request.prompt),
+        keep=tuple(request.keep),
+        parameters=USER_NAMES,
+        record_params=request.record_params,
+    )
+
+
+def user_layers(request: SetupRequest) -> list[Layer]:
+    """What the user said about generation. Raises `ParameterError`."""
+    layers = [Layer(Origin.COMMAND, {"seed": request.seed, **request.parameters})]
+    if request.hyper_params is not None:
+        layers.append(Layer(Origin.HYPER_PARAMS, parse_hyper_params(request.hyper_params)))
+    return layers
+
+
+def find_model(request: SetupRequest) -> Artifact | None:
+    """The model's files, fetched if need be; None for the echo engine, which needs none."""
+    if request.engine == ECHO:
+        return None
+    if request.model is None:
+        raise UsageError(
+            "no model was named",
+            hint="for example --model google/flan-t5-base, or --model demo for the embedded one;"
+            " textmill models list shows more",
+        )
+    hub = Hub(offline=request.offline)
+    return resolve(str(request.model), home=_home(request), hub=hub)
+
+
+def _load(request: SetupRequest, artifact: Artifact | None) -> LoadedModel:
+    return load_model(
+        artifact.folder if artifact else None,
+        engine=request.engine,
+        precision=request.precision,
+        threads=request.threads,
+        cache_dir=_home(request) / "engines",
+    )
+
+
+def _home(request: SetupRequest) -> Path:
+    return request.home or Path("~/.cache/textmill").expanduser()
+
+
+def _check_numbers(request: SetupRequest) -> None:
+    for name in ("threads", "max_batch_tokens", "max_input_tokens"):
+        value = getattr(request, name)
+        if value is not None and value < 1:
+            raise UsageError(f"{name}={value}: must be at least 1")

@@ -1,0 +1,184 @@
+"""Rows of input gathered into windows, and windows made ready for the engine.
+
+A window is what is sorted and cut into batches together. Which rows it holds depends on the input
+alone, so a resumed job finds the same windows again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from msgspec import Struct
+
+from textmill.core import Params, Record, Rejected, Request
+from textmill.engines.base import Engine, Tokenizer
+from textmill.errors import ErrorCode, ParameterError
+from textmill.params.precedence import Resolver
+from textmill.records.ids import SeenIds
+from textmill.transform.plan import MAX_WINDOW_CHARS
+
+Rows = list[Record | Rejected]
+
+
+class Window(Struct):
+    """Consecutive rows, ready for the engine.
+
+    rows: how many rows; ordinals run from `first` without a gap.
+    records, rejected: what they are. requests: one for each text of each record.
+    truncated: ordinals of records whose input was cut (only with --truncate).
+    read_bytes: how far the input was read when the window was closed, for the ETA.
+    """
+
+    number: int
+    first: int
+    rows: int
+    records: dict[int, Record]
+    rejected: list[Rejected]
+    requests: list[Request]
+    truncated: set[int]
+    read_bytes: int = 0
+
+
+def gather(chunks: Iterable[Rows], sizes: Iterable[int]) -> Iterator[Rows]:
+    """Regroup chunks of rows into windows of the given sizes; the last may be shorter."""
+    limits = iter(sizes)
+    limit, rows, chars = next(limits), [], 0
+    for chunk in chunks:
+        for row in chunk:
+            rows.append(row)
+            if isinstance(row, Record):
+                chars += sum(map(len, row.texts))
+            if len(rows) == limit or chars >= MAX_WINDOW_CHARS:
+                yield rows
+                limit, rows, chars = next(limits), [], 0
+    if rows:
+        yield rows
+
+
+def reject_duplicates(windows: Iterable[Rows]) -> Iterator[Rows]:
+    """Replace each record whose id an earlier row had by a rejection."""
+    seen = SeenIds()
+    for rows in windows:
+        known = [row for row in rows if row.id is not None]
+        flags = seen.add([row.id for row in known if row.id is not None])
+        repeated = {row.ordinal for row, flag in zip(known, flags, strict=True) if flag}
+        yield [_duplicate(row) if row.ordinal in repeated else row for row in rows]
+
+
+def _duplicate(row: Record | Rejected) -> Rejected:
+    if isinstance(row, Rejected):
+        return row
+    shown = (row.id or b"").decode(errors="replace")
+    return reject(row, ErrorCode.DUPLICATE_ID, f"an earlier record has the id {shown}")
+
+
+def reject(record: Record, code: ErrorCode, message: str) -> Rejected:
+    """The record as a row that cannot be worked on."""
+    return Rejected(
+        ordinal=record.ordinal,
+        id=record.id,
+        file=record.file,
+        line=record.line,
+        code=code,
+        message=message,
+    )
+
+
+class Preparer:
+    """Records to requests: parameters resolved and checked, texts tokenized, lengths checked.
+
+    max_input_tokens: the longest input, or None. truncate: cut longer inputs, else reject them.
+    """
+
+    def __init__(
+        self,
+        resolver: Resolver,
+        tokenizer: Tokenizer,
+        engine: Engine,
+        *,
+        max_input_tokens: int | None,
+        truncate: bool,
+    ) -> None:
+        self._resolver, self._tokenizer, self._engine = resolver, tokenizer, engine
+        self._max_input_tokens, self._truncate = max_input_tokens, truncate
+        self._checked: set[int] = set()
+        self._keep_alive: list[Params] = []
+        self._suffix: dict[str | None, int] = {}
+
+    def prepare(self, number: int, rows: Rows) -> Window:
+        """One window of rows made ready. Raises nothing for a bad record: it is rejected."""
+        records: dict[int, Record] = {}
+        rejected: list[Rejected] = []
+        jobs: list[tuple[Record, Params]] = []
+        for row in rows:
+            if isinstance(row, Rejected):
+                rejected.append(row)
+                continue
+            try:
+                jobs.append((row, self._params(row)))
+            except ParameterError as error:
+                rejected.append(reject(row, ErrorCode.BAD_PARAMETER, str(error)))
+        window = Window(number, rows[0].ordinal, len(rows), records, rejected, [], set())
+        for (record, params), ids in zip(jobs, self._encode(jobs), strict=True):
+            self._admit(window, record, params, ids)
+        return window
+
+    def _params(self, record: Record) -> Params:
+        params = self._resolver.for_record(record.params)
+        if id(params) not in self._checked:
+            self._engine.check(params)
+            self._checked.add(id(params))
+            self._keep_alive.append(params)  # so that its id stays its own
+        return params
+
+    def _suffix_tokens(self, src_lang: str | None) -> int:
+        if src_lang not in self._suffix:
+            self._suffix[src_lang] = count_suffix_tokens(self._tokenizer, src_lang)
+        return self._suffix[src_lang]
+
+    def _encode(self, jobs: Sequence[tuple[Record, Params]]) -> list[list[list[int]]]:
+        """Token ids of each record's texts: one tokenizer call for each source language."""
+        by_language: dict[str | None, list[tuple[int, str]]] = {}
+        for at, (record, params) in enumerate(jobs):
+            texts = by_language.setdefault(params.src_lang, [])
+            texts.extend((at, text) for text in record.texts)
+        encoded: list[list[list[int]]] = [[] for _ in jobs]
+        for src_lang, texts in by_language.items():
+            all_ids = self._tokenizer.encode([text for _, text in texts], src_lang=src_lang)
+            for (at, _), ids in zip(texts, all_ids, strict=True):
+                encoded[at].append(ids)
+        return encoded
+
+    def _admit(
+        self, window: Window, record: Record, params: Params, encoded: list[list[int]]
+    ) -> None:
+        limit = self._max_input_tokens
+        if limit is not None and any(len(ids) > limit for ids in encoded):
+            longest = max(map(len, encoded))
+            if not self._truncate:
+                message = f"{longest} input tokens, the limit is {limit}; --truncate cuts them"
+                window.rejected.append(reject(record, ErrorCode.TOO_LONG, message))
+                return
+            window.truncated.add(record.ordinal)
+            suffix = self._suffix_tokens(params.src_lang)
+            encoded = [shortened(ids, limit, suffix) for ids in encoded]
+        window.records[record.ordinal] = record
+        window.requests.extend(
+            Request(record.ordinal, index, ids, params) for index, ids in enumerate(encoded)
+        )
+
+
+def shortened(ids: list[int], limit: int, suffix_tokens: int) -> list[int]:
+    """At most `limit` ids: the text is cut, the special tokens that end an input stay."""
+    if len(ids) <= limit:
+        return ids
+    return ids[: limit - suffix_tokens] + ids[len(ids) - suffix_tokens :]
+
+
+def count_suffix_tokens(tokenizer: Tokenizer, src_lang: str | None) -> int:
+    """How many special tokens end an input: 1 for T5 (`</s>`), 2 for mBART (`</s>`, language)."""
+    empty, one = tokenizer.encode(["", "a"], src_lang=src_lang)
+    count = 0
+    while count < min(len(empty), len(one)) and empty[-1 - count] == one[-1 - count]:
+        count += 1
+    return count

@@ -1,0 +1,94 @@
+"""The loop answers every request exactly once, whatever the engine does."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from textmill.batching.clock import ManualClock
+from textmill.batching.loop import Loop
+from textmill.batching.scheduler import BatchLimits, Scheduler
+from textmill.core import Completion, Failure, Params, Request
+from textmill.engines.echo import EchoEngine
+from textmill.errors import EngineError, ErrorCode
+from textmill.testing.engines import PoisonEngine
+
+PARAMS = Params()
+
+
+class ListSource:
+    """Windows from a list; some are not ready at once."""
+
+    def __init__(self, windows):
+        self.windows = list(windows)
+        self.late = True
+
+    def take(self, *, wait):
+        self.late = not self.late
+        if self.late and not wait:
+            return ()
+        return self.windows.pop(0) if self.windows else None
+
+    def wanted(self, batch):
+        return batch
+
+
+class ListSink:
+    def __init__(self):
+        self.outcomes = []
+
+    def give(self, outcomes):
+        self.outcomes += outcomes
+
+
+def run(windows, engine, limits):
+    sink = ListSink()
+    scheduler = Scheduler(limits, engine.group, padded=True)
+    stats = Loop(ListSource(windows), scheduler, engine, sink, clock=ManualClock()).run()
+    return sink.outcomes, stats
+
+
+REQUEST_LISTS = st.lists(st.lists(st.integers(1, 30), min_size=1, max_size=20), max_size=5)
+LIMITS = st.builds(BatchLimits, max_batch_tokens=st.integers(1, 100))
+
+
+def windows_of(lengths):
+    ordinal = 0
+    for window in lengths:
+        yield [Request(ordinal + i, 0, [i % 256] * n, PARAMS) for i, n in enumerate(window)]
+        ordinal += len(window)
+
+
+@given(lengths=REQUEST_LISTS, limits=LIMITS)
+def test_every_request_has_one_outcome(lengths, limits):
+    outcomes, stats = run(windows_of(lengths), EchoEngine(), limits)
+    total = sum(map(len, lengths))
+    assert sorted(o.request.ordinal for o in outcomes) == list(range(total))
+    assert stats.requests == total
+    assert all(o.sequences[0].ids == o.request.ids for o in outcomes)
+
+
+@given(
+    lengths=REQUEST_LISTS,
+    limits=LIMITS,
+    poisoned=st.sets(st.integers(0, 60)),
+    when=st.sampled_from(["add", "step"]),
+)
+def test_poison_hurts_nobody_else(lengths, limits, poisoned, when):
+    engine = PoisonEngine(EchoEngine(), lambda r: r.ordinal in poisoned, when=when)
+    outcomes, _ = run(windows_of(lengths), engine, limits)
+    total = sum(map(len, lengths))
+    assert Counter(o.request.ordinal for o in outcomes) == Counter(range(total))
+    for outcome in outcomes:
+        expected = Failure if outcome.request.ordinal in poisoned else Completion
+        assert isinstance(outcome, expected)
+
+
+@given(errors=st.sampled_from([MemoryError(), EngineError("x", code=ErrorCode.TIMEOUT)]))
+def test_a_failure_says_why(errors):
+    engine = PoisonEngine(EchoEngine(), lambda r: True, error=errors)
+    (outcome,), _ = run([[Request(0, 0, [1], PARAMS)]], engine, BatchLimits())
+    expected = ErrorCode.OOM if isinstance(errors, MemoryError) else ErrorCode.TIMEOUT
+    assert outcome.code is expected
