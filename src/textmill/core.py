@@ -79,6 +79,7 @@ class Params(Struct, frozen=True, kw_only=True):
     early_stopping: bool | str = False
     no_repeat_ngram_size: int = 0
     repetition_penalty: float = 1.0
+    renormalize_logits: bool = False
     do_sample: bool = False
     temperature: float = 1.0
     top_k: int = 50
