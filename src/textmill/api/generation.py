@@ -108,9 +108,7 @@ def run_in_memory(setup: Setup, requests: list[Request]) -> list[Outcome]:
 
 def _texts(setup: Setup, outcome: Outcome) -> list[str]:
     if isinstance(outcome, Failure):
-        raise EngineError(
-            f"text {outcome.request.ordinal}: {outcome.message}", code=outcome.code
-        )
+        raise EngineError(f"text {outcome.request.ordinal}: {outcome.message}", code=outcome.code)
     return setup.model.tokenizer.decode([sequence.ids for sequence in outcome.sequences])
 
 

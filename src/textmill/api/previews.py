@@ -127,9 +127,7 @@ def _row_count(digests: Sequence[InputDigest], sample: int | None) -> int:
 
 def _examine(setup: Setup, request: SetupRequest, rows: Rows, total: int) -> Preview:
     records = [row for row in rows if isinstance(row, Record)]
-    lengths = [
-        len(ids) for record in records for ids in setup.model.tokenizer.encode(record.texts)
-    ]
+    lengths = [len(ids) for record in records for ids in setup.model.tokenizer.encode(record.texts)]
     rejected = _rejections(setup, rows)
     probe_records, probe_seconds = _probe(setup, rows)
     capabilities = setup.model.engine.capabilities

@@ -6,7 +6,7 @@ import sys
 import textwrap
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from textmill.api.previews import Preview
     from textmill.transform.ledger import Progress
     from textmill.transform.prepare import Prepared
-
-X
 
 PLAIN_LINE_SECONDS = 10.0
 _REDRAW_SECONDS = 0.2
@@ -154,9 +152,8 @@ def summary(job: Job) -> None:
     print(f"manifest  {job.manifest_path}")
 
 
-def _speed(manifest: dict[str, object]) -> str:
+def _speed(manifest: dict[str, Any]) -> str:
     run = manifest["run"]
-    assert isinstance(run, dict)
     return (
         f"{run['seconds']:.1f} s   {run['rows_per_second']:,.1f} rows/s  "
         f" {run['tokens_per_second']:,.0f} tokens/s   padding {run['padding_share']:.0%}"

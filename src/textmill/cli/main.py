@@ -34,7 +34,9 @@ def main() -> None:
 def _main(arguments: list[str]) -> int:
     """Run one command; the exit status is 0, or what the error says (docs/reference/errors.md)."""
     try:
-        status = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+        status = app(
+            arguments, exit_on_error=False, print_error=False, result_action="return_value"
+        )
     except CycloptsError as error:
         print(f"textmill: {error}\n  textmill --help lists commands and flags", file=sys.stderr)
         return 2

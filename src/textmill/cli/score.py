@@ -67,14 +67,14 @@ def _print(scores: Scores) -> None:
     counts = scores.counts
     print(f"{scores.predictions} against {scores.references} ({scores.ref})")
     print(
-        f"references {counts.references:,} = scored {counts.scored:,} + missing {counts.missing:,}"
-        f"   extra predictions {counts.extra:,}\n"
+        f"references {counts.pairs:,} = scored {counts.scored:,} + failed {counts.failed:,}"
+        f" + missing {counts.missing:,}   (extra predictions: {counts.extra:,})\n"
     )
     print(f"  {'metric':<10}{'F1':>8}{'precision':>11}{'recall':>8}")
     for row in scores.scores:
         print(f"  {row.name:<10}{row.value:>8.4f}{row.precision:>11.4f}{row.recall:>8.4f}")
     print(f"\n  {scores.scores[0].signature}")
     for code, count in scores.failures.items():
-        print(f"note: {count:,} of the missing predictions failed with {code}")
+        print(f"note: {count:,} references have no prediction: their record failed with {code}")
     for note in scores.notes:
         print(f"note: {note}")

@@ -11,7 +11,15 @@ from pathlib import Path
 from msgspec import Raw, Struct
 
 from textmill.core import (
-    Batch, Completion, Failure, FinishReason, Outcome, Record, Rejected, Request)
+    Batch,
+    Completion,
+    Failure,
+    FinishReason,
+    Outcome,
+    Record,
+    Rejected,
+    Request,
+)
 from textmill.engines.base import Tokenizer
 from textmill.records.results import error_line, result_line
 from textmill.transform.ledger import Ledger
@@ -167,7 +175,6 @@ class JobSink:
             return ()
         del self._waiting[record.ordinal]
         return [piece for piece in waiting.pieces if piece is not None]
-
 
     def _row(self, record: Record, pieces: Sequence[_Piece]) -> Row:
         for piece in pieces:

@@ -60,12 +60,15 @@ def execute(
     progress = Progress(total=total)
     ledger = Ledger(folder.parts, budget, progress, on_progress)
     windows = reject_duplicates(gather(chunks, window_sizes()))
-    source = JobSource(
-        windows, worker.preparer, ledger, folder.parts, with_file=several_inputs
-    )
+    source = JobSource(windows, worker.preparer, ledger, folder.parts, with_file=several_inputs)
     capabilities = worker.engine.capabilities
     scheduler = Scheduler(spec.limits, worker.engine.group, padded=capabilities.padded)
-    loop = Loop(source, scheduler, worker.engine, JobSink(worker.tokenizer, ledger, with_file=several_inputs))
+    loop = Loop(
+        source,
+        scheduler,
+        worker.engine,
+        JobSink(worker.tokenizer, ledger, with_file=several_inputs),
+    )
     source.start()
     try:
         stats = loop.run()

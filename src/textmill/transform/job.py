@@ -1,9 +1,9 @@
 """A job's folder: `OUT.job/`, which exists only while the job is unfinished.
 
-    OUT.job/job.json     what the job is, written once; a resume must be the same job
-    OUT.job/lock         held by the running process; one writer at a time
-    OUT.job/parts/       finished rows, one append-only file per window
-    OUT.job/stdin.jsonl  the input, when it came from standard input or from Python
+OUT.job/job.json     what the job is, written once; a resume must be the same job
+OUT.job/lock         held by the running process; one writer at a time
+OUT.job/parts/       finished rows, one append-only file per window
+OUT.job/stdin.jsonl  the input, when it came from standard input or from Python
 """
 
 from __future__ import annotations

@@ -92,7 +92,11 @@ def _warnings(spec: JobSpec, executed: Executed, base: Params) -> list[str]:
     warnings = []
     if totals.hit_length_limit:
         origin = next(
-            (spec.parameters[n][1] for n in ("max_new_tokens", "max_length") if n in spec.parameters),
+            (
+                spec.parameters[n][1]
+                for n in ("max_new_tokens", "max_length")
+                if n in spec.parameters
+            ),
             "default",
         )
         warnings.append(
