@@ -1,0 +1,97 @@
+"""What the environment says, read once at the entry point.
+
+This is the only module of the package that reads environment variables; everything below the
+command line gets plain arguments. Two libraries read their own: huggingface_hub its token
+(`HF_TOKEN`, `HF_TOKEN_PATH`, …), rich its terminal settings.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from msgspec import Struct
+
+from textmill.errors import UsageError
+
+TRUE = frozenset({"1", "true", "yes", "on"})
+FALSE = frozenset({"", "0", "false", "no", "off"})
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """The environment, checked.
+
+    home: absolute folder of the cache (`TEXTMILL_HOME`, else `$XDG_CACHE_HOME/textmill`, else
+        `~/.cache/textmill`). It need not exist.
+    offline: never use the network (`TEXTMILL_OFFLINE`, `HF_HUB_OFFLINE` or `TRANSFORMERS_OFFLINE`).
+    hub_endpoint: base URL of the model hub (`HF_ENDPOINT`); None means huggingface_hub's own.
+    hyper_params: the text of `HYPER_PARAMS`, not yet parsed; None when unset or blank.
+    no_color: no colours on the terminal (`NO_COLOR`, when not empty).
+    """
+
+    home: Path
+    offline: bool = False
+    hub_endpoint: str | None = None
+    hyper_params: str | None = None
+    no_color: bool = False
+
+
+def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings from `environ` (default: the process's own).
+
+    Raises `UsageError` that names the variable when a value cannot be used.
+    """
+    env = os.environ if environ is None else environ
+    offline = [
+        _flag(env, name) for name in ("TEXTMILL_OFFLINE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+    ]
+    return Settings(
+        home=_home(env),
+        offline=any(offline),
+        hub_endpoint=_endpoint(env, "HF_ENDPOINT"),
+        hyper_params=env.get("HYPER_PARAMS", "").strip() or None,
+        no_color=bool(env.get("NO_COLOR")),
+    )
+
+
+def _home(env: Mapping[str, str]) -> Path:
+    given = env.get("TEXTMILL_HOME", "")
+    if given:
+        home = Path(given).expanduser()
+        if home.exists() and not home.is_dir():
+            raise UsageError(
+                f"TEXTMILL_HOME={given!r}: this is a file, not a folder",
+                hint="Set it to a folder, which is made when needed, or unset it.",
+            )
+        return home.absolute()
+    cache = env.get("XDG_CACHE_HOME", "")
+    # The XDG standard says that a relative value is to be ignored.
+    root = Path(cache) if Path(cache).is_absolute() else Path("~/.cache").expanduser()
+    return root / "textmill"
+
+
+def _flag(env: Mapping[str, str], name: str) -> bool:
+    value = env.get(name, "").strip().lower()
+    if value in TRUE:
+        return True
+    if value in FALSE:
+        return False
+    raise UsageError(
+        f"{name}={env[name]!r}: not a yes or no",
+        hint=f"Set {name} to 1 or 0, or unset it.",
+    )
+
+
+def _endpoint(env: Mapping[str, str], name: str) -> str | None:
+    value = env.get(name, "").strip().rstrip("/")
+    if not value:
+        return None
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.netloc:
+        raise UsageError(
+            f"{name}={value!r}: not the address of a model hub",
+            hint=f"Set {name} to an address like https://hub.example.com, or unset it.",
+        )
+    return value
