@@ -10,6 +10,7 @@ from typing import Any, Self
 from textmill.batching.loop import Loop
 from textmill.batching.scheduler import Scheduler
 from textmill.core import Batch, Failure, Outcome, Record, Rejected, Request
+from textmill.engines.base import Tokenizer
 from textmill.errors import EngineError, UsageError
 from textmill.transform.setup import Setup, SetupRequest
 
@@ -109,7 +110,8 @@ def run_in_memory(setup: Setup, requests: list[Request]) -> list[Outcome]:
 def _texts(setup: Setup, outcome: Outcome) -> list[str]:
     if isinstance(outcome, Failure):
         raise EngineError(f"text {outcome.request.ordinal}: {outcome.message}", code=outcome.code)
-    return setup.model.tokenizer.decode([sequence.ids for sequence in outcome.sequences])
+    tokenizer: Tokenizer = setup.model.tokenizer
+    return tokenizer.decode([sequence.ids for sequence in outcome.sequences])
 
 
 class _OneWindow:

@@ -35,7 +35,10 @@ def _main(arguments: list[str]) -> int:
     """Run one command; the exit status is 0, or what the error says (docs/reference/errors.md)."""
     try:
         status = app(
-            arguments, exit_on_error=False, print_error=False, result_action="return_value"
+            [_standard_input(argument) for argument in arguments],
+            exit_on_error=False,
+            print_error=False,
+            result_action="return_value",
         )
     except CycloptsError as error:
         print(f"textmill: {error}\n  textmill --help lists commands and flags", file=sys.stderr)
@@ -49,6 +52,11 @@ def _main(arguments: list[str]) -> int:
     except BrokenPipeError:
         return 141
     return int(status or 0)
+
+
+def _standard_input(argument: str) -> str:
+    """A lone dash looks like a flag to the parser; the file it means does not."""
+    return "/dev/stdin" if argument == "-" else argument
 
 
 if __name__ == "__main__":

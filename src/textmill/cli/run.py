@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -36,8 +36,8 @@ def run(
 ) -> int:
     """Run a text-to-text model over JSON Lines: one result per record, in input order.
 
-    Input lines look like {"id": 0, "text_inputs": "Summarize: …", "max_length": 60}; any other shape
-    goes through --prompt. Running the same line again resumes an unfinished job.
+    Input lines look like {"id": 0, "text_inputs": "Summarize: …", "max_length": 60}; any other
+    shape goes through --prompt. Running the same line again resumes an unfinished job.
 
     Parameters
     ----------
@@ -89,18 +89,18 @@ def run(
     import textmill
     from textmill.cli import display
     from textmill.errors import UsageError
-    from textmill.params.dialects import parse_setting
-    from textmill.settings import Settings
+    from textmill.params import parse_settings
+    from textmill.settings import read_settings
 
     if not inputs:
         raise UsageError("no input", hint="textmill run INPUT… -o OUTPUT; - reads standard input")
-    settings = Settings.from_environment()
-    options = {
+    settings = read_settings()
+    options: dict[str, Any] = {
         "model": model,
         "prompt": prompt,
         "id": id,
         "keep": tuple(keep or ()),
-        "parameters": dict(parse_setting(text) for text in set or ()),
+        "parameters": parse_settings(set or ()),
         "hyper_params": settings.hyper_params,
         "record_params": record_params,
         "seed": seed,

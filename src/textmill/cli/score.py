@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -50,7 +50,7 @@ def score(
     """
     import textmill
 
-    options = {"metrics": metric} if metric else {}
+    options: dict[str, Any] = {"metrics": metric} if metric else {}
     scores = textmill.score(
         predictions, references, on=on, pred=pred, ref=ref, stemmer=stemmer, **options
     )

@@ -53,7 +53,8 @@ def execute(
 ) -> Executed:
     """Run or resume the job in `folder`, whose lock the caller holds, to its commit.
 
-    chunks: the input's rows in order. several_inputs: error lines name the file. describe: makes the manifest.
+    chunks: the input's rows in order. several_inputs: error lines name the file.
+    describe: makes the manifest.
     Raises `TooManyErrors` when the budget is passed; finished rows stay in the folder.
     """
     started = time.monotonic()

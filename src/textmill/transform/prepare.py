@@ -110,9 +110,9 @@ class Prepared:
         for path in (folder.output, folder.errors_output, folder.manifest):
             check_writable(str(path))
         found = find_inputs(inputs, folder.spool)
-        for path in found.paths:
+        for source in found.paths:
             for output in (folder.output, folder.errors_output, folder.manifest):
-                if same_file(path, str(output)):
+                if same_file(source, str(output)):
                     raise OutputError(
                         f"{output} is an input of this job and would be overwritten",
                         hint="choose another output with -o",

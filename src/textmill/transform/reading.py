@@ -86,7 +86,7 @@ def _spool_records(inputs: Any, spool: Path) -> None:
 
 def digest_input(path: str, name: str) -> InputDigest:
     """Size, digest and lines of one input. Raises `InputError`, for damaged gzip and zstd too."""
-    with open(path, "rb") as file:
+    with Path(path).open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     lines = 0
     with open_input(path) as stream:

@@ -24,7 +24,7 @@ ECHO = "echo"
 
 
 class SetupRequest(Struct, frozen=True, kw_only=True):
-    """What decides the texts of a job, apart from its input. `textmill.run` documents the fields."""
+    """What decides a job's texts, apart from its input. `textmill.run` documents the fields."""
 
     model: str | Path | None = None
     prompt: str | None = None
