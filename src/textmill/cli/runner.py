@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from textmill.errors import TextmillError
+from cyclopts import App, CycloptsError
 
-if TYPE_CHECKING:
-    from cyclopts import App
+from textmill.errors import TextmillError, UsageError
 
 INTERRUPTED = 130
 
@@ -21,7 +19,15 @@ def run_app(app: App, argv: Sequence[str]) -> int:
     The app must be made with `suppress_keyboard_interrupt=False`, or Ctrl-C ends it in silence.
     """
     try:
-        result = app(list(argv), result_action="return_value")
+        result = app(
+            [_standard_input(argument) for argument in argv],
+            exit_on_error=False,
+            print_error=False,
+            result_action="return_value",
+        )
+    except CycloptsError as error:
+        sys.stderr.write(f"error: {error}\n  see {app.name[0]} --help\n")
+        return UsageError.exit_code
     except TextmillError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
@@ -33,3 +39,8 @@ def run_app(app: App, argv: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return result if isinstance(result, int) else 0
+
+
+def _standard_input(argument: str) -> str:
+    """A lone dash looks like a flag to the parser; the file it means does not."""
+    return "/dev/stdin" if argument == "-" else argument

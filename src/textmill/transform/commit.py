@@ -7,7 +7,6 @@ anywhere in here merges again.
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +40,7 @@ class Totals(Struct, kw_only=True):
     ok: int = 0
     failed: int = 0
     invalid: int = 0
-    codes: Counter[str] = msgspec.field(default_factory=Counter)
+    codes: dict[str, int] = msgspec.field(default_factory=dict)
     truncated: int = 0
     hit_length_limit: int = 0
     input_tokens: int = 0
@@ -57,7 +56,7 @@ class Totals(Struct, kw_only=True):
         if not row.code:
             self.ok += 1
             return
-        self.codes[row.code] += 1
+        self.codes[row.code] = self.codes.get(row.code, 0) + 1
         if row.code in ENGINE_CODES:
             self.failed += 1
         else:

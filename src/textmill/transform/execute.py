@@ -8,6 +8,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from textmill.batching.clock import RealClock
 from textmill.batching.loop import Loop, LoopStats
 from textmill.batching.scheduler import Scheduler
 from textmill.engines.base import Engine, Tokenizer
@@ -59,7 +60,7 @@ def execute(
     """
     started = time.monotonic()
     progress = Progress(total=total)
-    ledger = Ledger(folder.parts, budget, progress, on_progress)
+    ledger = Ledger(folder.parts, budget, progress, on_progress, RealClock())
     windows = reject_duplicates(gather(chunks, window_sizes()))
     source = JobSource(windows, worker.preparer, ledger, folder.parts, with_file=several_inputs)
     capabilities = worker.engine.capabilities

@@ -42,6 +42,11 @@ class JobFolder:
         """The commit point of the job: `predict.manifest.json`."""
         return self.output.with_name(f"{stem(self.output)}.manifest.json")
 
+    @property
+    def holds_rows(self) -> bool:
+        """Whether an earlier run left finished rows."""
+        return self.parts.exists() and any(self.parts.iterdir())
+
     def lock(self) -> None:
         """Create the folder and hold its lock. Raises `OutputError`, also if another run has it."""
         while self._lock is None:
@@ -65,7 +70,7 @@ class JobFolder:
 
     def leave(self) -> None:
         """Let the lock go. The folder stays if it holds finished rows, else it is removed."""
-        if self._lock is not None and not any(self.parts.iterdir()):
+        if self._lock is not None and not self.holds_rows:
             self.remove()
         self._unlock()
 
@@ -87,7 +92,7 @@ class JobFolder:
             before = msgspec.json.decode(record.read_bytes(), type=dict[str, str])
             if different := changes(before, now):
                 self._refuse(different)
-            return any(self.parts.iterdir())
+            return self.holds_rows
         write_atomic(str(record), msgspec.json.format(msgspec.json.encode(now), indent=1))
         return False
 

@@ -9,10 +9,15 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from textmill.batching.clock import Clock
 from textmill.core import Record
 from textmill.errors import TooManyErrors, UsageError
 from textmill.transform.parts import Part, PartWriter, Row, part_path
 from textmill.transform.windows import Window
+
+
+SYNC_SECONDS = 1.0
+"""How often part files are synced: a power cut loses at most this much work, a kill none."""
 
 
 class Progress(Struct):
@@ -110,9 +115,14 @@ class Ledger:
         budget: ErrorBudget,
         progress: Progress,
         on_progress: Callable[[Progress], None],
+        clock: Clock,
     ) -> None:
         self._parts, self._budget = parts, budget
         self.progress, self._on_progress = progress, on_progress
+        self._clock = clock
+        self._unsynced: set[PartWriter] = set()
+        self._complete: list[PartWriter] = []
+        self._synced_at = clock.now()
         self._open: dict[int, _Open] = {}
         self._window_of: dict[int, _Open] = {}
         self.windows = 0
@@ -170,22 +180,36 @@ class Ledger:
             state.writer.append(rows, window_rows=state.window.rows if complete else None)
         state.done.update(row.n for row in rows)
         self.progress.count(rows)
+        self._unsynced.add(state.writer)
         if complete:
-            self._close(state)
+            self._forget(state)
+        if self._clock.now() - self._synced_at >= SYNC_SECONDS:
+            self._sync()
         self._tell()
 
-    def _close(self, state: _Open) -> None:
-        state.writer.close()
+    def _forget(self, state: _Open) -> None:
+        self._complete.append(state.writer)
         del self._open[state.window.number]
         for ordinal in state.window.records:
             del self._window_of[ordinal]
+
+    def _sync(self) -> None:
+        """Sync what was written since the last time; complete windows need their file no more."""
+        for writer in self._unsynced:
+            writer.sync()
+        for writer in self._complete:
+            writer.close()
+        self._unsynced.clear()
+        self._complete.clear()
+        self._synced_at = self._clock.now()
 
     def _tell(self) -> None:
         self._budget.check(self.progress)
         self._on_progress(self.progress)
 
     def close(self) -> None:
-        """Give the files back; what is on disk stays."""
-        for state in self._open.values():
-            state.writer.close()
+        """Give the files back; what was written stays."""
+        for writer in (*self._complete, *(state.writer for state in self._open.values())):
+            writer.close()
+        self._complete.clear()
         self._open.clear()

@@ -1,8 +1,9 @@
 """Part files: where finished work is safe before the output appears.
 
 A job's rows are numbered windows; window k has one append-only file `parts/0000k.jsonl`. It holds
-frames. A frame is one `write` and one `fdatasync`: a line for each finished row, then a marker
-line with their number and their CRC-32. What follows the last whole frame is a torn tail of a
+frames. A frame is one `write`: a line for each finished row, then a marker line with their number
+and their CRC-32. Files are synced about once a second, so a killed process loses no frame, and a
+power cut at most the last second's. What follows the last whole frame is a torn tail of a
 killed run and is cut away on opening. The frame that completes the window says so.
 
     {"n":17,"ok":{"id":17,"generated_texts":["…"]},"in":40,"out":9}
@@ -135,7 +136,9 @@ class PartWriter:
                 self._file.truncate(end)
 
     def append(self, rows: Iterable[Row], *, window_rows: int | None = None) -> None:
-        """Write one frame; on return it survives a power cut. Raises `OutputError`.
+        """Write one frame; on return it survives the death of this process.
+
+        Once `sync` has returned it survives a power cut as well. Raises `OutputError`.
 
         window_rows: given with the frame that completes the window.
         """
@@ -145,6 +148,10 @@ class PartWriter:
         with output_errors(str(self._path)):
             self._file.write(body + marker + b"\n")
             self._file.flush()
+
+    def sync(self) -> None:
+        """Have the disk keep what was appended. Raises `OutputError`."""
+        with output_errors(str(self._path)):
             _sync(self._file.fileno())
 
     def close(self) -> None:

@@ -141,9 +141,13 @@ class Prepared:
         )
 
     def _finished_before(self) -> dict[str, Any] | None:
-        """The manifest if this very job is complete; refuses to replace another job's output."""
+        """The manifest if this very job is complete; refuses to replace another job's output.
+
+        While the job's folder holds rows the job is not complete, whatever stands at the output:
+        a run that was killed between two renames merges again.
+        """
         folder = self.folder
-        if self._request.fresh or not folder.output.exists():
+        if self._request.fresh or folder.holds_rows or not folder.output.exists():
             return None
         manifest = finished_manifest(folder)
         if manifest is None:

@@ -1,0 +1,5 @@
+"""`python -m textmill`."""
+
+from textmill.cli.main import main
+
+main()
