@@ -15,7 +15,6 @@ from textmill.errors import TooManyErrors, UsageError
 from textmill.transform.parts import Part, PartWriter, Row, part_path
 from textmill.transform.windows import Window
 
-
 SYNC_SECONDS = 1.0
 """How often part files are synced: a power cut loses at most this much work, a kill none."""
 
