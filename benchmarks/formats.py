@@ -1,0 +1,91 @@
+"""Microseconds per record for reading and writing JSON Lines, and per id for finding repeats.
+
+Run: python benchmarks/formats.py [RECORDS]
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+
+from textmill.records.ids import SeenIds
+from textmill.records.jsonl import JsonlReader
+from textmill.records.prompt import parse_prompt
+from textmill.records.results import result_line
+from textmill.records.shape import Shape
+
+PARAMETERS = frozenset({"max_length", "max_new_tokens", "num_beams", "temperature", "seed"})
+WORDS = ("the", "package", "holds", "headers", "for", "programs", "that", "read", "text", "again")
+
+
+def words(count: int, rng: random.Random) -> str:
+    return " ".join(rng.choices(WORDS, k=count))
+
+
+def lines(count: int, **extra: object) -> bytes:
+    rng = random.Random(0)
+    rows = ({"id": at, "text_inputs": words(10, rng), **extra} for at in range(count))
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+
+
+def measure(name: str, count: int, work: Callable[[], object], unit: str = "record") -> None:
+    seconds = min(timed(work) for _ in range(3))
+    print(f"{name:<44} {seconds / count * 1e6:7.2f} µs per {unit}")
+
+
+def timed(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def read(data: bytes, shape: Shape) -> int:
+    return sum(len(rows) for rows in JsonlReader(shape).read(io.BytesIO(data), "benchmark"))
+
+
+def find_repeats(ids: list[bytes], chunk: int) -> None:
+    seen = SeenIds()
+    for start in range(0, len(ids), chunk):
+        seen.add(ids[start : start + chunk])
+
+
+def main() -> None:
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 200_000
+    plain = Shape(parameters=PARAMETERS)
+    prompt = Shape(prompt=parse_prompt("Summarize: {text_inputs}"), keep=("title",))
+    cases = [
+        ("read, short text", lines(count), plain),
+        ("read, one parameter", lines(count, max_length=50), plain),
+        ("read, prompt and a kept column", lines(count, title="a title"), prompt),
+        ("read, text with a spaced colon", lines(count, note="a : b"), plain),
+        ("read, nested column (exact key check)", lines(count, meta={"a": 1, "b": [1]}), plain),
+        ("read, not ASCII", lines(count, title="Zürich 東京"), plain),
+    ]
+    for name, data, shape in cases:
+        measure(name, count, partial(read, data, shape))
+    records = [
+        row for rows in JsonlReader(plain).read(io.BytesIO(lines(count)), "b") for row in rows
+    ]
+    text = [words(10, random.Random(1))]
+    measure("write, one short text", count, lambda: [result_line(row, text) for row in records])
+    unicode = ["Zürich " + text[0]]
+    measure("write, not ASCII", count, lambda: [result_line(row, unicode) for row in records])
+    million = 1_000_000
+    kinds = {
+        "numbers in order": [b"%d" % at for at in range(million)],
+        "numbers shuffled": [b"%d" % at for at in random.Random(0).sample(range(million), million)],
+        "strings": [b'"record-%d"' % at for at in range(million)],
+    }
+    for name, ids in kinds.items():
+        for chunk in (200, 5000):
+            work = partial(find_repeats, ids, chunk)
+            measure(f"repeats, {name}, {chunk} at once", million, work, "id")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""A stream of bytes cut into lines, with a limit on how long a line may be.
+
+A line ends with `\\n`; a `\\r` before it stays, being white space to JSON. A byte order mark at the
+start of the stream is dropped. The last line needs no end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from msgspec import Struct
+
+MAX_LINE_BYTES = 16 * 1024 * 1024
+"""A longer line is not held in memory but reported as a `LongLine`."""
+
+HEAD_BYTES = 4096
+"""How much of a line that is too long is kept, to find its id."""
+
+_BLOCK_BYTES = 256 * 1024
+_BOM = b"\xef\xbb\xbf"
+
+
+class ByteSource(Protocol):
+    """Anything with `read`."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most `size` bytes; empty at the end only."""
+
+
+class Lines(Struct, frozen=True):
+    """Lines that follow each other. `first` is the 1-based number of the first."""
+
+    first: int
+    lines: list[bytes]
+
+
+class LongLine(Struct, frozen=True):
+    """A line over the limit: its 1-based number, its size, its first `HEAD_BYTES` bytes."""
+
+    number: int
+    size_bytes: int
+    head: bytes
+
+
+def read_lines(
+    source: ByteSource, *, max_line_bytes: int = MAX_LINE_BYTES
+) -> Iterator[Lines | LongLine]:
+    """All lines of `source`, in order, a block at a time.
+
+    Holds one block (256 KiB) and one unfinished line of at most `max_line_bytes`.
+    """
+    number = 1
+    unfinished = _Unfinished(max_line_bytes)
+    for data in _blocks(source, min(_BLOCK_BYTES, max_line_bytes)):
+        end = data.find(b"\n")
+        unfinished.add(data[:end] if end >= 0 else data)
+        if end < 0:
+            continue
+        last = data.rfind(b"\n")
+        if unfinished.too_long:
+            yield unfinished.long_line(number)
+            lines = data[end + 1 : last].split(b"\n") if last > end else []
+            number += 1
+        else:
+            lines = (unfinished.text() + data[end:last]).split(b"\n")
+        if lines:
+            yield Lines(number, lines)
+        number += len(lines)
+        unfinished = _Unfinished(max_line_bytes)
+        unfinished.add(data[last + 1 :])
+    if unfinished.too_long:
+        yield unfinished.long_line(number)
+    elif unfinished.size_bytes:
+        yield Lines(number, [unfinished.text()])
+
+
+def _blocks(source: ByteSource, size: int) -> Iterator[bytes]:
+    """The stream's bytes in blocks, without a byte order mark at its start."""
+    start = b""
+    while len(start) < len(_BOM) and (data := source.read(size)):
+        start += data
+    if start := start.removeprefix(_BOM):
+        yield start
+    while data := source.read(size):
+        yield data
+
+
+class _Unfinished:
+    """A line whose end was not met yet."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._parts: list[bytes] = []
+        self.size_bytes = 0
+
+    def add(self, data: bytes) -> None:
+        if not data:
+            return
+        if not self.too_long:
+            self._parts.append(data)
+        self.size_bytes += len(data)
+        if self.too_long:
+            self._parts = [self.text()[:HEAD_BYTES]]
+
+    @property
+    def too_long(self) -> bool:
+        return self.size_bytes > self._max_bytes
+
+    def text(self) -> bytes:
+        return b"".join(self._parts)
+
+    def long_line(self, number: int) -> LongLine:
+        return LongLine(number, self.size_bytes, self.text())

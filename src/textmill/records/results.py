@@ -1,0 +1,64 @@
+"""Results to JSON Lines: strict JSON in UTF-8, one line per record whatever its text holds.
+
+Result line: `{"id": …, <kept columns, in the order asked for>, "generated_texts": […]}`.
+Error line: `{"id": …, "file": …, "line": …, "code": …, "message": …}`; `file` only where a job has
+several, and `id` is null where it could not be read.
+
+The id and the kept columns are the bytes that the input had.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from textmill.core import JsonText, Record, Rejected
+
+_encode = msgspec.json.Encoder().encode
+
+_LINE_ENDS = (
+    (b"\xe2\x80\xa8", b"\\u2028"),
+    (b"\xe2\x80\xa9", b"\\u2029"),
+    (b"\xc2\x85", b"\\u0085"),
+)
+"""Characters beyond ASCII that some readers, Python's `splitlines` among them, end a line at."""
+
+
+def result_line(record: Record, texts: Sequence[str]) -> bytes:
+    """The line of a record that has its texts, in the order they are given."""
+    if record.kept:
+        kept = b"".join([b"%b: %b, " % column for column in record.kept])
+    else:
+        kept = b""
+    generated = b", ".join([json_string(text) for text in texts])
+    return b'{"id": %b, %b"generated_texts": [%b]}\n' % (record.id, kept, generated)
+
+
+def error_line(rejected: Rejected, *, with_file: bool = False) -> bytes:
+    """The line of a record that has no result. `with_file` names the input it came from."""
+    file = b'"file": %b, ' % json_string(rejected.file) if with_file else b""
+    return b'{"id": %b, %b"line": %d, "code": "%b", "message": %b}\n' % (
+        rejected.id or b"null",
+        file,
+        rejected.line,
+        rejected.code.encode(),
+        json_string(rejected.message),
+    )
+
+
+def json_string(text: str) -> JsonText:
+    """`text` as a JSON string on one line.
+
+    Half a surrogate pair, which is no character and cannot be written in UTF-8, becomes U+FFFD.
+    """
+    if text.isascii():
+        return _encode(text)
+    try:
+        encoded = _encode(text)
+    except UnicodeEncodeError:
+        encoded = _encode(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+    for character, escape in _LINE_ENDS:
+        if character in encoded:
+            encoded = encoded.replace(character, escape)
+    return encoded

@@ -1,0 +1,192 @@
+"""One line of bytes to one JSON object, strictly.
+
+The line must be one object of RFC 8259 in valid UTF-8: no NaN, no lone surrogate, no key twice,
+nothing after it, nesting of at most `MAX_NESTING` levels. Values stay as they were written, so
+whatever is copied to the output comes back byte for byte.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+import msgspec
+from msgspec import Raw
+
+from textmill.core import JsonText
+from textmill.errors import ErrorCode, InputError
+from textmill.records.lines import ByteSource, LongLine, read_lines
+from textmill.records.unfit import Unfit, quoted
+
+MAX_NESTING = 200
+"""Levels of arrays and objects, the line's own included. A fixed number, because the decoder's own
+limit depends on how deep the caller's stack happens to be."""
+
+Fields = Mapping[str, Raw]
+"""A record's columns: decoded names, values as JSON text."""
+
+_WHITE = b" \t\r"
+_LONG_BYTES = 65536
+_decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
+decode_string = msgspec.json.Decoder(str).decode
+
+_pairs = re.compile(rb'"[ \t\r]*+:').findall
+_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{}:]', re.DOTALL)
+_ESCAPE = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"  # a pair: one character
+    rb"|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})"  # half a pair
+    rb"|\\.",
+    re.DOTALL,
+)
+_POSITION = re.compile(r"JSON is malformed: (.*) \(byte (\d+)\)")
+_NOT_JSON = re.compile(rb"NaN|-?Infinity|None|True|False|undefined")
+
+
+def is_blank(line: bytes) -> bool:
+    """Whether a line holds white space only."""
+    return line[:1] in _WHITE and not line.strip(_WHITE)
+
+
+def parse_object(line: bytes) -> dict[str, Raw]:
+    """The line's columns. Raises `Unfit` (bad_json) when it is not one strict JSON object.
+
+    A key that appears twice is not noticed here: see `repeated_key`.
+    """
+    try:
+        if not line.isascii():
+            line.decode()
+        if len(line) > MAX_NESTING:
+            _check_nesting(line)
+        return _decode_fields(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise Unfit(ErrorCode.BAD_JSON, _explain(line, error)) from error
+
+
+def repeated_key(line: bytes, fields: Fields) -> str | None:
+    """The first key that `line` has twice at its top level, or None.
+
+    Objects inside columns are not looked into: their values are copied, not interpreted.
+    `fields` is what `parse_object` made of `line`.
+    """
+    if not may_repeat_keys(line, fields):
+        return None
+    seen: set[str] = set()
+    for key in _keys(line):
+        if key in seen:
+            return key
+        seen.add(key)
+    return None
+
+
+def may_repeat_keys(line: bytes, fields: Fields) -> bool:
+    """A cheap test without false negatives: False means that no key is repeated.
+
+    Each member of an object has a quote and then a colon between its key and its value. So a line
+    has at least one such pair for every member, and besides them those within the values. With a
+    repeated key there are more pairs than the distinct keys and their values account for.
+    """
+    unaccounted = _count_pairs(line) - len(fields)
+    if unaccounted:
+        unaccounted -= sum(_count_pairs(bytes(value)) for value in fields.values())
+    return unaccounted != 0
+
+
+def _count_pairs(text: bytes) -> int:
+    """How many quotes are followed by a colon, with white space between them or not."""
+    if len(text) > _LONG_BYTES:  # slower, but makes no list of what it finds
+        return text.translate(None, _WHITE).count(b'":')
+    return len(_pairs(text))
+
+
+def _keys(line: bytes) -> Iterator[str]:
+    """The keys of the top level, in order, decoded. `line` is known to be valid."""
+    depth, text = 0, b""
+    for match in _TOKEN.finditer(line):
+        token = match[0]
+        if token == b":":
+            if depth == 1:
+                yield decode_string(text)
+        elif token in b"{[":
+            depth += 1
+        elif token in b"}]":
+            depth -= 1
+        else:
+            text = token
+
+
+def _check_nesting(line: bytes) -> None:
+    if line.count(b"[") + line.count(b"{") <= MAX_NESTING:
+        return
+    depth = 0
+    for match in _TOKEN.finditer(line):
+        if match[0] in b"{[":
+            depth += 1
+            if depth > MAX_NESTING:
+                raise RecursionError
+        elif match[0] in b"}]":
+            depth -= 1
+
+
+def _explain(line: bytes, error: Exception) -> str:
+    """Why the line was refused, with the position as a 1-based byte of the line."""
+    if line.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "not UTF-8 but UTF-16: convert the file (iconv -f UTF-16 -t UTF-8)"
+    if isinstance(error, UnicodeDecodeError):
+        return _explain_utf8(line)
+    if isinstance(error, RecursionError):
+        return f"nested deeper than {MAX_NESTING} levels"
+    if isinstance(error, msgspec.ValidationError):
+        kind = str(error).rpartition("got ")[2].strip("`")
+        return f"the line is a JSON {kind}, not an object"
+    for match in _ESCAPE.finditer(line):
+        if match[1]:
+            return f"{match[1].decode()} at byte {match.start() + 1} is half a surrogate pair"
+    return _explain_syntax(line, str(error))
+
+
+def _explain_utf8(line: bytes) -> str:
+    try:
+        line.decode()
+    except UnicodeDecodeError as error:
+        return f"not UTF-8: byte 0x{line[error.start]:02x} at byte {error.start + 1} of the line"
+    return "not UTF-8"
+
+
+def _explain_syntax(line: bytes, message: str) -> str:
+    stripped = line.strip(_WHITE)
+    if stripped in {b"[", b"{"}:
+        return "not JSON Lines: each line must hold one whole JSON object (try jq -c)"
+    if stripped.startswith(b"{'"):
+        return "not JSON: single quotes, as Python prints a dict; write it with json.dumps"
+    found = _POSITION.fullmatch(message)
+    if found is None:
+        return f"not JSON: the line ends in the middle, after byte {len(line)}"
+    what, at = found[1], int(found[2])
+    start = at - (line[at - 1 : at] == b"-")
+    if word := _NOT_JSON.match(line, start):
+        what = f"{word[0].decode()} is not a JSON value"
+    return f"not JSON: {what} at byte {at + 1}"
+
+
+def read_json_lines(source: ByteSource, name: str) -> Iterator[tuple[int, dict[str, JsonText]]]:
+    """Each line's 1-based number and its columns, values as JSON text; blank lines are skipped.
+
+    For files that must be right as a whole, such as predictions and references. Raises
+    `InputError` naming `name` and the line for the first line that is not one strict JSON object.
+    """
+    for block in read_lines(source):
+        if isinstance(block, LongLine):
+            raise InputError(f"{name}, line {block.number}: {block.size_bytes:,} bytes is too long")
+        for number, line in enumerate(block.lines, block.first):
+            if not is_blank(line):
+                yield number, _whole_object(line, f"{name}, line {number}")
+
+
+def _whole_object(line: bytes, where: str) -> dict[str, JsonText]:
+    try:
+        fields = parse_object(line)
+    except Unfit as error:
+        raise InputError(f"{where}: {error.message}") from error
+    if key := repeated_key(line, fields):
+        raise InputError(f"{where}: the key {quoted(key)} appears twice")
+    return {name: bytes(value) for name, value in fields.items()}

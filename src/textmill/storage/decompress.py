@@ -1,0 +1,136 @@
+"""gzip and zstd, recognised by their first bytes and never trusted to be whole.
+
+Memory stays bounded whatever the data claims to expand to.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any, BinaryIO, Protocol, cast
+
+from textmill.errors import InputError
+
+GZIP_MAGIC = b"\x1f\x8b"
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_SKIPPABLE_ZSTD = {bytes([0x50 + n, 0x2A, 0x4D, 0x18]) for n in range(16)}
+_MAGIC_BYTES = 4
+
+_ZSTD_STEP_BYTES = 1024
+"""Compressed bytes decoded at once. The smallest zstd block is 4 bytes and expands to 128 KiB,
+so a step never yields more than 32 MiB."""
+
+
+class Reader(Protocol):
+    """Anything with `read`."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most `size` bytes; empty at the end only."""
+
+
+class Stored:
+    """The bytes as they are stored, counted, with the first few shown before they are read."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._head = self.magic = stream.read(_MAGIC_BYTES)
+        self.position = 0
+
+    def read(self, size: int = -1, /) -> bytes:
+        """At most `size` bytes; empty at the end only."""
+        if self._head:
+            data, self._head = self._head, b""
+        else:
+            data = self._stream.read(size)
+        self.position += len(data)
+        return data
+
+
+def decompressed(stored: Stored, path: str) -> Reader:
+    """A reader of the text behind `stored`. `path` is for messages."""
+    if stored.magic.startswith(GZIP_MAGIC):
+        return _Gzip(stored, path)
+    if stored.magic == ZSTD_MAGIC or stored.magic in _SKIPPABLE_ZSTD:
+        return _Zstd(stored, path)
+    return stored
+
+
+def _truncated(path: str, kind: str, position: int) -> InputError:
+    return InputError(
+        f"{path} is cut off: its {kind} data ends in the middle, at byte {position:,}",
+        hint="it was not copied or written to its end: fetch or make it again",
+    )
+
+
+def _damaged(path: str, kind: str, position: int, error: Exception) -> InputError:
+    return InputError(
+        f"{path} is damaged: bad {kind} data before byte {position:,} ({error})",
+        hint="fetch or make it again",
+    )
+
+
+class _Gzip:
+    """All members of a gzip file, one after the other."""
+
+    def __init__(self, stored: Stored, path: str) -> None:
+        import gzip
+
+        self._stored, self._path = stored, path
+        self._file = gzip.GzipFile(fileobj=cast(BinaryIO, stored), mode="rb")
+
+    def read(self, size: int, /) -> bytes:
+        try:
+            data: bytes = self._file.read(size)
+        except EOFError as error:
+            raise _truncated(self._path, "gzip", self._stored.position) from error
+        except zlib.error as error:
+            raise _damaged(self._path, "gzip", self._stored.position, error) from error
+        except OSError as error:
+            if error.errno is not None:  # the disk's error, not the format's
+                raise
+            raise _damaged(self._path, "gzip", self._stored.position, error) from error
+        return data
+
+
+class _Zstd:
+    """All frames of a zstd file, one after the other.
+
+    zstandard's own stream reader takes a cut-off frame for the end, so frames are followed here.
+    """
+
+    def __init__(self, stored: Stored, path: str) -> None:
+        import zstandard
+
+        self._stored, self._path = stored, path
+        self._error = zstandard.ZstdError
+        self._context = zstandard.ZstdDecompressor()
+        self._frame: Any = None
+        self._input = b""
+        self._output = memoryview(b"")
+
+    def read(self, size: int, /) -> bytes:
+        while not self._output:
+            if not self._input:
+                self._input = self._stored.read(_ZSTD_STEP_BYTES)
+            if not self._input:
+                return self._end()
+            self._output = memoryview(self._decode())
+        data, self._output = bytes(self._output[:size]), self._output[size:]
+        return data
+
+    def _decode(self) -> bytes:
+        """The text of the input at hand; afterwards that input is what follows its frame."""
+        frame = self._frame or self._context.decompressobj()
+        data, self._input = self._input, b""
+        try:
+            text: bytes = frame.decompress(data)
+        except self._error as error:
+            raise _damaged(self._path, "zstd", self._stored.position, error) from error
+        self._frame = None if frame.eof else frame
+        if frame.eof:
+            self._input = frame.unused_data
+        return text
+
+    def _end(self) -> bytes:
+        if self._frame is not None:
+            raise _truncated(self._path, "zstd", self._stored.position)
+        return b""
