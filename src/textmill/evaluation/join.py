@@ -32,7 +32,8 @@ class Counts(Struct, frozen=True, kw_only=True):
     scored: references with a prediction.
     failed: references whose record is known to have failed; they score 0.
     missing: references of which there is no trace among the predictions; they score 0.
-    extra: predictions without a reference; they score nothing.
+    extra: rows among the predictions without a reference, or of a record whose id could not be
+        read; they score nothing.
     """
 
     pairs: int
