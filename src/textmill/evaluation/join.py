@@ -32,7 +32,8 @@ class Counts(Struct, frozen=True, kw_only=True):
     scored: references with a prediction.
     failed: references whose record is known to have failed; they score 0.
     missing: references of which there is no trace among the predictions; they score 0.
-    extra: predictions without a reference; they score nothing.
+    extra: rows among the predictions without a reference, or of a record whose id could not be
+        read; they score nothing.
     """
 
     pairs: int
@@ -186,7 +187,8 @@ class Join:
             for row in read_rows(path):
                 if "id" not in row.value:
                     continue
-                index = self._references.places.get(id_key(row.value["id"]))
+                key = _key_of(row, "id", f"{path}, line {row.line}")
+                index = self._references.places.get(key)
                 if index is not None and not self._lines[index]:
                     self._codes[index] = str(row.value.get("code", "error"))
 
@@ -210,7 +212,7 @@ def id_key(value: object) -> Hashable:
     """Equal for equal JSON values, and different for different ones.
 
     Numbers are equal by value (1 and 1.0), objects whatever the order of their keys. Python
-    would also hold true and 1 for equal; JSON does not.
+    would also hold true and 1 for equal; JSON does not. Raises `ValueError` for other values.
     """
     if isinstance(value, bool):
         return ("bool", value)
@@ -220,7 +222,7 @@ def id_key(value: object) -> Hashable:
         return ("object", frozenset((key, id_key(item)) for key, item in value.items()))
     if value is None or isinstance(value, str | int | float):
         return value
-    raise InputError(f"{value!r} is not a JSON value, so it cannot be an id")
+    raise ValueError(f"{value!r} is not a JSON value, so it cannot be an id")
 
 
 def id_fields(on: str) -> tuple[str, str]:
@@ -232,7 +234,10 @@ def id_fields(on: str) -> tuple[str, str]:
 
 
 def _key_of(row: Row, id_field: str, where: str) -> Hashable:
-    return id_key(_field(row, id_field, where, "--on"))
+    try:
+        return id_key(_field(row, id_field, where, "--on"))
+    except ValueError as error:
+        raise InputError(f"{where}: {error}", hint="name another field with --on") from error
 
 
 def _field(row: Row, name: str, where: str, flag: str) -> Any:

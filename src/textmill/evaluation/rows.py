@@ -33,15 +33,17 @@ class Row(NamedTuple):
 def read_rows(path: Path) -> Iterator[Row]:
     """The objects of a JSON Lines file, one a line; plain, gzip or zstd, told by its first bytes.
 
-    Blank lines are skipped. A file whose first line is a Python dict and not JSON (SageMaker
-    writes its results so) is read as Python literals throughout. Raises `InputError`, naming the
-    line, for anything else, for lines over 64 MiB and for what cannot be read or unpacked.
+    Blank lines are skipped. A file whose first key is in single quotes holds Python dicts, not
+    JSON (SageMaker writes its results so), and is read as Python literals throughout. Raises
+    `InputError`, naming the line, for anything else, for lines over 64 MiB and for what cannot be
+    read or unpacked.
     """
     parse: Callable[[bytes], Any] | None = None
     for number, line in _lines(path):
         if not line.strip():
             continue
-        parse = parse or _parser(line)
+        if parse is None:
+            parse = _literal if line.lstrip().startswith(b"{'") else _json
         yield Row(number, _object(line, parse, f"{path}, line {number}"))
 
 
@@ -110,17 +112,6 @@ class _ZstdStream(io.RawIOBase):
         buffer[:size] = self._ready[:size]
         self._ready = self._ready[size:]
         return size
-
-
-def _parser(line: bytes) -> Callable[[bytes], Any]:
-    """How to read a file that begins with this line."""
-    for parse in (_json, _literal):
-        try:
-            if isinstance(parse(line), dict):
-                return parse
-        except ValueError:
-            continue
-    return _json
 
 
 def _json(line: bytes) -> Any:
