@@ -181,12 +181,12 @@ class Prepared:
         """What the user should know about how the input was read."""
         found, resolver = reader.reader, self.setup.resolver
         notes = []
-        if found.unused:
-            notes.append(f"columns not used: {', '.join(found.unused)}")
+        if found.unused_columns:
+            notes.append(f"columns not used: {', '.join(found.unused_columns)}")
         if found.blank_lines:
             notes.append(f"{found.blank_lines:,} blank lines were skipped")
-        if never := [name for name in self.spec.keep if name not in found.kept_seen]:
-            notes.append(f"no record has the kept column {', '.join(never)}")
+        if found.unseen_columns:
+            notes.append(f"no record has the kept column {', '.join(found.unseen_columns)}")
         if resolver.records_ignored:
             notes.append(
                 f"HYPER_PARAMS is set, so the parameters that {resolver.records_ignored:,} records"
