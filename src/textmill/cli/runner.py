@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from types import FrameType
 
 from cyclopts import App, CycloptsError
 
@@ -18,6 +20,7 @@ def run_app(app: App, argv: Sequence[str]) -> int:
 
     The app must be made with `suppress_keyboard_interrupt=False`, or Ctrl-C ends it in silence.
     """
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         result = app(
             [_standard_input(argument) for argument in argv],
@@ -39,6 +42,11 @@ def run_app(app: App, argv: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return result if isinstance(result, int) else 0
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """A supervisor's request to stop is the user's Ctrl-C: leave everything resumable."""
+    raise KeyboardInterrupt
 
 
 def _standard_input(argument: str) -> str:

@@ -38,7 +38,8 @@ class Stored:
     def read(self, size: int = -1, /) -> bytes:
         """At most `size` bytes; empty at the end only."""
         if self._head:
-            data, self._head = self._head, b""
+            end = len(self._head) if size < 0 else size
+            data, self._head = self._head[:end], self._head[end:]
         else:
             data = self._stream.read(size)
         self.position += len(data)

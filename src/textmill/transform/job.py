@@ -26,6 +26,8 @@ class JobFolder:
     """The folder beside the output. Create it, lock it, compare it, remove it."""
 
     def __init__(self, output: Path) -> None:
+        if not output.name:
+            raise OutputError(f"{output} is a folder", hint="give the name of a file in it")
         self.output = output
         self.path = output.with_name(output.name + ".job")
         self.parts = self.path / "parts"

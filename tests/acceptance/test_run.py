@@ -1,0 +1,403 @@
+"""`textmill run` as a process, on the echo engine: files in, files out, exit codes."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import zstandard
+from support.command import environment, read_lines, textmill, write_lines
+
+ARTICLES = [{"id": i, "text_inputs": f"text number {i}"} for i in range(50)]
+
+
+def echo(source, tmp_path, *flags, **kwargs):
+    return textmill(
+        "run", source, "-o", tmp_path / "out.jsonl", "--engine", "echo", *flags, **kwargs
+    )
+
+
+def expected(rows=ARTICLES):
+    return [{"id": row["id"], "generated_texts": [row["text_inputs"]]} for row in rows]
+
+
+def test_one_result_per_record_in_input_order(tmp_path):
+    ran = echo(write_lines(tmp_path / "in.jsonl", *ARTICLES), tmp_path)
+    assert (ran.code, ran.err.count("\n")) == (0, 1)
+    assert "rows 50 = ok 50 + failed 0 + invalid 0" in ran.out
+    assert read_lines(tmp_path / "out.jsonl") == expected()
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "in.jsonl",
+        "out.jsonl",
+        "out.manifest.json",
+    ]
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress], ids=["gzip", "zstd"])
+def test_compressed_input_is_recognised_by_content(tmp_path, pack):
+    plain = write_lines(tmp_path / "plain.jsonl", *ARTICLES).read_bytes()
+    (tmp_path / "in").write_bytes(pack(plain))
+    assert echo(tmp_path / "in", tmp_path).code == 0
+    assert read_lines(tmp_path / "out.jsonl") == expected()
+
+
+def test_several_files_and_a_glob_are_read_in_order(tmp_path):
+    write_lines(tmp_path / "b.jsonl", *ARTICLES[10:20])
+    write_lines(tmp_path / "a.jsonl", *ARTICLES[:10])
+    write_lines(tmp_path / "z.jsonl", *ARTICLES[20:])
+    ran = textmill(
+        *("run", f"{tmp_path}/[ab].jsonl", tmp_path / "z.jsonl"),
+        *("-o", tmp_path / "out.jsonl", "--engine", "echo"),
+    )
+    assert ran.code == 0
+    assert read_lines(tmp_path / "out.jsonl") == expected()
+
+
+def test_standard_input(tmp_path):
+    plain = write_lines(tmp_path / "plain.jsonl", *ARTICLES).read_bytes()
+    assert echo("-", tmp_path, stdin=plain).code == 0
+    assert read_lines(tmp_path / "out.jsonl") == expected()
+
+
+def test_ids_and_kept_columns_come_back_byte_for_byte(tmp_path):
+    ids = [
+        b"1e2",
+        b"1.0",
+        b'"\\u0061"',
+        b"null",
+        b'{"b": 1,"a":[ ]}',
+        b"12345678901234567890123",
+        b"-0",
+    ]
+    lines = [b'{"id": %b, "text_inputs": "t", "n": 1.50}' % id for id in ids]
+    assert echo(write_lines(tmp_path / "in.jsonl", *lines), tmp_path, "--keep", "n").code == 0
+    out = (tmp_path / "out.jsonl").read_bytes().splitlines()
+    assert out == [b'{"id": %b, "n": 1.50, "generated_texts": ["t"]}' % id for id in ids]
+
+
+def test_a_list_of_texts_gives_a_list_of_results(tmp_path):
+    source = write_lines(tmp_path / "in.jsonl", {"id": "x", "text_inputs": ["b", "a", "c" * 300]})
+    assert echo(source, tmp_path, "--set", "max_new_tokens=400").code == 0
+    (row,) = read_lines(tmp_path / "out.jsonl")
+    assert row["generated_texts"] == ["b", "a", "c" * 300]
+
+
+def test_prompt_and_id_take_any_shape(tmp_path):
+    source = write_lines(tmp_path / "in.jsonl", {"key": "k", "title": "T", "body": "B" * 9})
+    flags = ("--prompt", "{title}: {body|truncate:3}", "--id", "key")
+    assert echo(source, tmp_path, *flags).code == 0
+    assert read_lines(tmp_path / "out.jsonl") == [{"id": "k", "generated_texts": ["T: BBB"]}]
+
+
+def test_records_without_ids_can_be_numbered(tmp_path):
+    source = write_lines(tmp_path / "in.jsonl", {"text_inputs": "a"}, {"text_inputs": "b"})
+    assert echo(source, tmp_path, "--id", "@ordinal").code == 0
+    assert [row["id"] for row in read_lines(tmp_path / "out.jsonl")] == [0, 1]
+
+
+BAD_ROWS = {
+    b"{": "bad_json",
+    b"[1]": "bad_json",
+    b'{"id": 1, "text_inputs": "\xff"}': "bad_json",
+    b'{"id": 1, "text_inputs": "\\ud800"}': "bad_json",
+    b'{"id": 1, "text_inputs": NaN}': "bad_json",
+    b'{"id": 1, "id": 2, "text_inputs": "t"}': "bad_json",
+    b'{"id": 1, "text_inputs": ' + b"[" * 100_000 + b"]" * 100_000 + b"}": "bad_json",
+    b'{"id": 1, "text_inputs": 5}': "bad_record",
+    b'{"text_inputs": "t"}': "missing_field",
+    b'{"id": 1}': "missing_field",
+    b'{"id": 0, "text_inputs": "again"}': "duplicate_id",
+    b'{"id": 1, "text_inputs": ""}': "empty",
+    b'{"id": 1, "text_inputs": " "}': "empty",
+    b'{"id": 1, "text_inputs": []}': "empty",
+    b'{"id": 1, "text_inputs": "t", "max_lenght": 5}': "bad_parameter",
+    b'{"id": 1, "text_inputs": "t", "max_length": "5"}': "bad_parameter",
+    b'{"id": 1, "text_inputs": "t", "num_beams": 0}': "bad_parameter",
+    b'{"id": 1, "text_inputs": "t", "do_sample": true}': "bad_parameter",
+}
+
+
+@pytest.mark.parametrize(("line", "code"), BAD_ROWS.items(), ids=lambda v: str(v)[:40])
+def test_a_bad_row_is_an_error_line_and_hurts_nobody(tmp_path, line, code):
+    good = b'{"id": 0, "text_inputs": "good"}'
+    ran = echo(write_lines(tmp_path / "in.jsonl", good, line), tmp_path)
+    assert ran.code == 3
+    assert "rows 2 = ok 1 + failed 0 + invalid 1" in ran.out
+    assert read_lines(tmp_path / "out.jsonl") == [{"id": 0, "generated_texts": ["good"]}]
+    (error,) = read_lines(tmp_path / "out.errors.jsonl")
+    assert (error["code"], error["line"]) == (code, 2)
+    assert error["message"]
+
+
+@pytest.mark.parametrize(
+    ("data", "rows"),
+    [
+        (b"", 0),
+        (b"\n\n  \n", 0),
+        (b'\xef\xbb\xbf{"id": 0, "text_inputs": "t"}\n', 1),
+        (b'{"id": 0, "text_inputs": "t"}\r\n{"id": 1, "text_inputs": "t"}\r\n', 2),
+        (b'{"id": 0, "text_inputs": "t"}\n\n{"id": 1, "text_inputs": "t"}', 2),
+    ],
+    ids=["empty", "blank lines", "BOM", "CRLF", "no final newline"],
+)
+def test_files_of_every_kind_are_read(tmp_path, data, rows):
+    (tmp_path / "in.jsonl").write_bytes(data)
+    ran = echo(tmp_path / "in.jsonl", tmp_path)
+    assert ran.code == 0
+    assert f"rows {rows} = ok {rows} + failed 0 + invalid 0" in ran.out
+    assert len(read_lines(tmp_path / "out.jsonl")) == rows
+
+
+def test_a_line_of_100_mb_is_an_error_and_is_never_held(tmp_path):
+    source = tmp_path / "in.jsonl"
+    with source.open("wb") as file:
+        file.write(b'{"id": 0, "text_inputs": "')
+        for _ in range(100):
+            file.write(b"x" * 1_000_000)
+        file.write(b'"}\n')
+        file.write(b'{"id": 1, "text_inputs": "short"}\n')
+    program = (
+        "import re, textmill;"
+        f"job = textmill.run({str(source)!r}, {str(tmp_path / 'out.jsonl')!r}, engine='echo');"
+        "print(job.counts.ok, job.counts.invalid, next(job.failures).code,"
+        " re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment(), capture_output=True, check=True
+    )
+    ok, invalid, code, peak_kb = done.stdout.split()
+    assert (ok, invalid, code) == (b"1", b"1", b"too_long")
+    assert int(peak_kb) < 150_000
+
+
+USAGE_ERRORS = {
+    "no input": ("run", "-o", "out.jsonl", "--engine", "echo"),
+    "missing input": ("run", "nope.jsonl", "-o", "out.jsonl", "--engine", "echo"),
+    "no output flag": ("run", "in.jsonl", "--engine", "echo"),
+    "no model": ("run", "in.jsonl", "-o", "out.jsonl"),
+    "unknown flag": ("run", "in.jsonl", "-o", "out.jsonl", "--engine", "echo", "--frsh"),
+    "unknown parameter": (
+        "run",
+        "in.jsonl",
+        "-o",
+        "out.jsonl",
+        "--engine",
+        "echo",
+        "--set",
+        "beams=4",
+    ),
+    "bad value": ("run", "in.jsonl", "-o", "out.jsonl", "--engine", "echo", "--set", "num_beams=x"),
+    "refused": (
+        "run",
+        "in.jsonl",
+        "-o",
+        "out.jsonl",
+        "--engine",
+        "echo",
+        "--set",
+        "do_sample=true",
+    ),
+    "bad prompt": ("run", "in.jsonl", "-o", "out.jsonl", "--engine", "echo", "--prompt", "{a"),
+    "output is input": ("run", "in.jsonl", "-o", "in.jsonl", "--engine", "echo"),
+    "output is a folder": ("run", "in.jsonl", "-o", ".", "--engine", "echo"),
+    "output in no folder": ("run", "in.jsonl", "-o", "no/out.jsonl", "--engine", "echo"),
+    "bad budget": ("run", "in.jsonl", "-o", "out.jsonl", "--engine", "echo", "--max-errors", "x"),
+    "bad sample": ("run", "in.jsonl", "-o", "out.jsonl", "--engine", "echo", "--sample", "0"),
+    "bad threads": ("run", "in.jsonl", "-o", "out.jsonl", "--engine", "echo", "--threads", "0"),
+    "unknown engine": ("run", "in.jsonl", "-o", "out.jsonl", "--engine", "eco"),
+    "unknown command": ("rnu",),
+}
+
+
+@pytest.mark.parametrize("arguments", USAGE_ERRORS.values(), ids=USAGE_ERRORS)
+def test_what_cannot_work_is_refused_before_any_work(tmp_path, arguments):
+    source = write_lines(tmp_path / "in.jsonl", *ARTICLES)
+    before = source.read_bytes()
+    ran = textmill(*arguments, cwd=tmp_path)
+    assert ran.code == 2
+    assert ran.err.startswith("error: ")
+    assert [p.name for p in tmp_path.iterdir()] == ["in.jsonl"]
+    assert source.read_bytes() == before
+
+
+def test_unreadable_input_is_refused(tmp_path):
+    if os.geteuid() == 0:
+        pytest.skip("root reads everything")
+    source = write_lines(tmp_path / "in.jsonl", *ARTICLES)
+    source.chmod(0)
+    assert echo(source, tmp_path).code == 2
+
+
+def test_running_the_same_line_again_does_nothing(tmp_path):
+    source = write_lines(tmp_path / "in.jsonl", *ARTICLES)
+    echo(source, tmp_path)
+    stamp = (tmp_path / "out.jsonl").stat().st_mtime_ns
+    ran = echo(source, tmp_path)
+    assert (ran.code, ran.out.splitlines()[0][:17]) == (0, "already complete:")
+    assert (tmp_path / "out.jsonl").stat().st_mtime_ns == stamp
+
+
+def test_another_job_does_not_replace_an_output_unless_told(tmp_path):
+    source = write_lines(tmp_path / "in.jsonl", *ARTICLES)
+    echo(source, tmp_path)
+    ran = echo(source, tmp_path, "--set", "max_new_tokens=3")
+    assert ran.code == 2
+    assert "parameters: was" in ran.err
+    assert echo(source, tmp_path, "--set", "max_new_tokens=3", "--fresh").code == 0
+    assert read_lines(tmp_path / "out.jsonl")[0]["generated_texts"] == ["tex"]
+
+
+def test_a_file_that_is_no_job_is_never_replaced_silently(tmp_path):
+    source = write_lines(tmp_path / "in.jsonl", *ARTICLES)
+    (tmp_path / "out.jsonl").write_text("precious")
+    assert echo(source, tmp_path).code == 2
+    assert (tmp_path / "out.jsonl").read_text() == "precious"
+
+
+def test_max_errors_stops_and_keeps_what_is_done(tmp_path):
+    source = write_lines(tmp_path / "in.jsonl", *ARTICLES, b"{", b"{", b"{")
+    ran = echo(source, tmp_path, "--max-errors", "2")
+    assert ran.code == 4
+    assert "3 of" in ran.err
+    assert not (tmp_path / "out.jsonl").exists()
+    assert echo(source, tmp_path, "--max-errors", "6%").code == 3
+    assert read_lines(tmp_path / "out.jsonl") == expected()
+
+
+def test_a_stale_error_file_goes_when_there_are_no_errors(tmp_path):
+    source = write_lines(tmp_path / "in.jsonl", *ARTICLES[:2], b"{")
+    assert echo(source, tmp_path).code == 3
+    write_lines(source, *ARTICLES[:2])
+    assert echo(source, tmp_path, "--fresh").code == 0
+    assert not (tmp_path / "out.errors.jsonl").exists()
+
+
+def test_error_lines_name_the_file_when_there_are_several(tmp_path):
+    one = write_lines(tmp_path / "one.jsonl", *ARTICLES[:2])
+    two = write_lines(tmp_path / "two.jsonl", b"{")
+    textmill("run", one, two, "-o", tmp_path / "out.jsonl", "--engine", "echo")
+    (error,) = read_lines(tmp_path / "out.errors.jsonl")
+    assert (error["file"], error["line"]) == (str(two), 1)
+
+
+def test_hyper_params_rule_over_the_records_and_say_so(tmp_path):
+    rows = [{"id": 0, "text_inputs": "abcdef", "max_length": 3}]
+    source = write_lines(tmp_path / "in.jsonl", *rows)
+    env = environment(HYPER_PARAMS=str({"max_length": 5, "batch_size": 4}))
+    ran = echo(source, tmp_path, env=env)
+    assert ran.code == 0
+    assert "HYPER_PARAMS" in ran.out
+    assert read_lines(tmp_path / "out.jsonl")[0]["generated_texts"] == ["abcd"]
+
+
+def test_record_parameters_beat_the_command(tmp_path):
+    rows = [
+        {"id": 0, "text_inputs": "abcdef", "max_new_tokens": 2},
+        {"id": 1, "text_inputs": "abcdef"},
+    ]
+    source = write_lines(tmp_path / "in.jsonl", *rows)
+    assert echo(source, tmp_path, "--set", "max_new_tokens=4").code == 0
+    texts = [row["generated_texts"][0] for row in read_lines(tmp_path / "out.jsonl")]
+    assert texts == ["ab", "abcd"]
+
+
+def test_dry_run_writes_nothing(tmp_path):
+    source = write_lines(tmp_path / "in.jsonl", *ARTICLES, b"{")
+    ran = echo(source, tmp_path, "--dry-run", "--max-input-tokens", "13")
+    assert ran.code == 0
+    assert "text number 0" in ran.out
+    assert "40 texts are longer and would be refused (too_long)" in ran.out
+    assert "1 rows would fail with bad_json" in ran.out
+    assert [p.name for p in tmp_path.iterdir()] == ["in.jsonl"]
+
+
+def test_too_long_inputs_are_refused_or_cut_and_counted(tmp_path):
+    source = write_lines(tmp_path / "in.jsonl", {"id": 0, "text_inputs": "abcdef"})
+    assert echo(source, tmp_path, "--max-input-tokens", "4").code == 3
+    (error,) = read_lines(tmp_path / "out.errors.jsonl")
+    assert error["code"] == "too_long"
+    ran = echo(source, tmp_path, "--max-input-tokens", "4", "--truncate", "--fresh")
+    assert ran.code == 0
+    assert read_lines(tmp_path / "out.jsonl")[0]["generated_texts"] == ["abcd"]
+    assert json.loads((tmp_path / "out.manifest.json").read_text())["counts"]["truncated"] == 1
+
+
+def test_results_at_the_length_limit_are_counted_and_said(tmp_path):
+    source = write_lines(tmp_path / "in.jsonl", {"id": 0, "text_inputs": "abcdef"})
+    ran = echo(source, tmp_path, "--set", "max_new_tokens=3")
+    assert "1 results met the length limit of 3 new tokens (from: command)" in ran.out
+
+
+def start(source, output):
+    # A signal may come between opening a file and keeping it, which Python warns of.
+    env = environment(PYTHONWARNINGS="default::UserWarning")
+    return subprocess.Popen(
+        [sys.executable, "-m", "textmill", "run", source, "-o", output, "--engine", "echo"],
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def wait_for_parts(process, output, count):
+    parts = output.with_name(output.name + ".job") / "parts"
+    while process.poll() is None and len(list(parts.glob("*"))) < count:
+        time.sleep(0.002)
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("many")
+    rows = [{"id": i, "text_inputs": f"text number {i} " + "x" * (i % 50)} for i in range(200_000)]
+    source = write_lines(folder / "in.jsonl", *rows)
+    assert textmill("run", source, "-o", folder / "whole.jsonl", "--engine", "echo").code == 0
+    return source, (folder / "whole.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_job_resumes_to_the_same_bytes(tmp_path, many, how):
+    source, whole = many
+    output = tmp_path / "out.jsonl"
+    for windows in (3, 12, 30):
+        process = start(source, output)
+        wait_for_parts(process, output, windows)
+        process.send_signal(how)
+        _, err = process.communicate()
+        assert process.returncode == (-9 if how == signal.SIGKILL else 130)
+        assert b"Traceback" not in err
+        assert not output.exists()
+    ran = textmill("run", source, "-o", output, "--engine", "echo")
+    assert ran.code == 0
+    assert output.read_bytes() == whole
+    assert json.loads((tmp_path / "out.manifest.json").read_text())["run"]["resumed_rows"] > 0
+
+
+def test_an_unfinished_job_is_not_resumed_as_another(tmp_path, many):
+    source, _ = many
+    output = tmp_path / "out.jsonl"
+    process = start(source, output)
+    wait_for_parts(process, output, 5)
+    process.kill()
+    process.communicate()
+    ran = textmill("run", source, "-o", output, "--engine", "echo", "--seed", "7")
+    assert ran.code == 2
+    assert "seed: was 0, is 7" in ran.err
+
+
+def test_two_runs_on_one_output_do_not_meet(tmp_path, many):
+    source, whole = many
+    output = tmp_path / "out.jsonl"
+    first = start(source, output)
+    wait_for_parts(first, output, 2)
+    second = textmill("run", source, "-o", output, "--engine", "echo")
+    assert second.code == 2
+    assert "another run" in second.err
+    first.communicate()
+    assert first.returncode == 0
+    assert output.read_bytes() == whole

@@ -1,0 +1,63 @@
+"""The command line as a user runs it: a real process, its exit code and what it printed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+SOURCE = Path(__file__).parents[2] / "src"
+
+
+class Ran(Struct):
+    """What a process did."""
+
+    code: int
+    out: str
+    err: str
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """The process's environment: nothing of the user's that textmill reads."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "TEXTMILL_"))}
+    kept.pop("HYPER_PARAMS", None)
+    return {**kept, "PYTHONPATH": str(SOURCE), "PYTHONWARNINGS": "error", **extra}
+
+
+def textmill(
+    *arguments: str | Path,
+    cwd: Path | None = None,
+    stdin: bytes | None = None,
+    env: dict[str, str] | None = None,
+    timeout: float = 120,
+) -> Ran:
+    """Run `textmill` with these arguments; fails the test if it prints a traceback."""
+    done = subprocess.run(
+        [sys.executable, "-m", "textmill", *map(str, arguments)],
+        cwd=cwd,
+        input=stdin,
+        env=env or environment(),
+        capture_output=True,
+        timeout=timeout,
+        check=False,
+    )
+    ran = Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
+    assert "Traceback" not in ran.err, ran.err
+    return ran
+
+
+def write_lines(path: Path, *rows: Any) -> Path:
+    """Write rows as JSON Lines; bytes are written as they are."""
+    lines = [row if isinstance(row, bytes) else json.dumps(row).encode() for row in rows]
+    path.write_bytes(b"".join(line + b"\n" for line in lines))
+    return path
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """All rows of a JSON Lines file; none if there is no file."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
