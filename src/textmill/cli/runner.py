@@ -22,8 +22,9 @@ def run_app(app: App, argv: Sequence[str]) -> int:
     """
     try:
         result = app(list(argv), result_action="return_value")
+        sys.stdout.flush()
     except TextmillError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {printable(str(error))}\n")
         return error.exit_code
     except KeyboardInterrupt:
         sys.stderr.write("interrupted: the same command goes on from here\n")
@@ -33,3 +34,8 @@ def run_app(app: App, argv: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return result if isinstance(result, int) else 0
+
+
+def printable(text: str) -> str:
+    """Text in which nothing can command a terminal: names and messages may come from a server."""
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
