@@ -197,6 +197,9 @@ def test_two_processes_that_fetch_one_model_download_it_once(
             while sum(s.path.startswith("/api/") for s in hub.seen) < 2:
                 assert second.poll() is None
                 time.sleep(0.01)
+            asked = len(hub.seen)
+            time.sleep(0.5)
+            assert len(hub.seen) == asked, "the second waits for the first"
             hub.go_on.set()
             outputs = [p.communicate(timeout=30) for p in (first, second)]
     assert [p.returncode for p in (first, second)] == [0, 0], outputs
