@@ -12,6 +12,7 @@ import time
 
 import pytest
 import zstandard
+
 from support.command import environment, read_lines, textmill, write_lines
 
 ARTICLES = [{"id": i, "text_inputs": f"text number {i}"} for i in range(50)]

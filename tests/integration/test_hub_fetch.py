@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -138,6 +139,7 @@ def spawn_fetch(hub: HubServer, home: Path) -> subprocess.Popen[str]:
         "HOME": str(home),
         "TEXTMILL_HOME": str(home),
         "HF_ENDPOINT": hub.url,
+        "HF_HUB_DOWNLOAD_TIMEOUT": "60",
     }
     return subprocess.Popen(
         [sys.executable, "-m", "textmill.cli.models", "fetch", NAME],
@@ -157,6 +159,7 @@ def test_a_killed_fetch_is_continued_by_the_next_process(hub: HubServer, tmp_pat
         part = partial_folder(hub_folder(tmp_path, NAME, commit)) / "model.safetensors.part"
         while part.stat().st_size < 20_000_000:
             assert killed.poll() is None
+            time.sleep(0.01)
         killed.send_signal(signal.SIGKILL)
     hub.hold_after.clear()
     hub.go_on.set()
@@ -193,6 +196,10 @@ def test_two_processes_that_fetch_one_model_download_it_once(
         with spawn_fetch(hub, tmp_path) as second:
             while sum(s.path.startswith("/api/") for s in hub.seen) < 2:
                 assert second.poll() is None
+                time.sleep(0.01)
+            asked = len(hub.seen)
+            time.sleep(0.5)
+            assert len(hub.seen) == asked, "the second waits for the first"
             hub.go_on.set()
             outputs = [p.communicate(timeout=30) for p in (first, second)]
     assert [p.returncode for p in (first, second)] == [0, 0], outputs

@@ -98,7 +98,8 @@ def _text(entry: Entry) -> str:
 
 def near_names(name: str, limit: int = 3) -> tuple[str, ...]:
     """Catalog names that look like `name`, best first."""
-    names = {spelling: e.short_id for e in entries() for spelling in e.names}
+    # Backwards, so that the first of several entries answers to a repository that they share.
+    names = {spelling: e.short_id for e in reversed(entries()) for spelling in e.names}
     lowered = {spelling.lower(): spelling for spelling in names}
     close = difflib.get_close_matches(name.lower(), lowered, n=2 * limit, cutoff=0.5)
     part = [low for low in lowered if len(name) > 2 and name.lower() in low]

@@ -111,10 +111,6 @@ def disk(error: OSError) -> ModelError:
 
 
 def _line(error: Exception) -> str:
-    """An error's first line of text, or its type when it has none.
-
-    The text may come from a server, so nothing in it may reach the terminal as a command.
-    """
+    """An error's first line of text, or its type when it has none."""
     text = str(error).strip()
-    line = text.splitlines()[0] if text else type(error).__name__
-    return "".join(c if c.isprintable() else "?" for c in line)
+    return text.splitlines()[0] if text else type(error).__name__

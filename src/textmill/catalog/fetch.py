@@ -161,6 +161,7 @@ def _bring(
         counter.add(file.size_bytes)
     else:
         part = partial / f"{file.name}.part"
+        hubs.borrow(snapshot, file, part)
         hubs.download(hub, snapshot, file, part, counter.add)
         part.replace(path)
     sha256 = file.digest if file.algorithm == "sha256" else digest(path, "sha256")

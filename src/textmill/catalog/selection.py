@@ -16,8 +16,8 @@ CONFIG = "config.json"
 SUPPORT = re.compile(
     r"""(generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens)\.json
       | (vocab|target_vocab)\.json | vocab\.txt | merges\.txt
-      | [\w.-]+\.(spm|model)""",
-    re.VERBOSE,
+      | [\w-][\w.-]*\.(spm|model)""",
+    re.VERBOSE | re.ASCII,
 )
 """Files that are fetched when there are any; those of sentencepiece have many names."""
 

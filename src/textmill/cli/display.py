@@ -8,6 +8,8 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from textmill.cli.runner import printable
+
 if TYPE_CHECKING:
     from rich.live import Live
 
@@ -207,8 +209,3 @@ def histogram(lengths: list[int], *, bins: int = 8, cells: int = 40) -> list[str
 def _excerpt(text: str, limit: int = 400) -> str:
     shown = printable(text)
     return shown if len(shown) <= limit else f"{shown[:limit]} … ({len(text):,} characters)"
-
-
-def printable(text: str) -> str:
-    """Text that cannot drive the terminal: control characters but line ends are shown as such."""
-    return "".join(c if c == "\n" or c.isprintable() else f"\\x{ord(c):02x}" for c in text)

@@ -28,11 +28,12 @@ def run_app(app: App, argv: Sequence[str]) -> int:
             print_error=False,
             result_action="return_value",
         )
+        sys.stdout.flush()
     except CycloptsError as error:
         sys.stderr.write(f"error: {error}\n  see {app.name[0]} --help\n")
         return UsageError.exit_code
     except TextmillError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {printable(str(error))}\n")
         return error.exit_code
     except KeyboardInterrupt:
         sys.stderr.write("interrupted: the same command goes on from here\n")
@@ -52,3 +53,8 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 def _standard_input(argument: str) -> str:
     """A lone dash looks like a flag to the parser; the file it means does not."""
     return "/dev/stdin" if argument == "-" else argument
+
+
+def printable(text: str) -> str:
+    """Text in which nothing can command a terminal: names and messages may come from a server."""
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)

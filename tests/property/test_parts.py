@@ -1,0 +1,107 @@
+"""A part file is recovered or refused, never read with a gap."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import Raw
+
+from textmill.errors import InputError
+from textmill.transform.parts import PartWriter, Row, read_part
+
+ROWS = st.lists(
+    st.builds(
+        Row,
+        st.integers(0, 10**6),
+        ok=st.sampled_from(
+            [Raw(b'{"id": 0, "generated_texts": ["\xc3\xa9"]}'), Raw(b'{"id":\r1}')]
+        ),
+        inp=st.integers(0, 100),
+        cut=st.booleans(),
+    )
+    | st.builds(
+        Row, st.integers(0, 10**6), error=st.just(Raw(b'{"id": 1}')), code=st.just("empty")
+    ),
+    max_size=6,
+)
+FRAMES = st.lists(ROWS, min_size=1, max_size=5)
+
+
+def write(path, frames, *, window_rows=None):
+    writer = PartWriter(path)
+    for number, rows in enumerate(frames):
+        last = number == len(frames) - 1
+        writer.append(rows, window_rows=window_rows if last else None)
+    writer.close()
+
+
+@given(frames=FRAMES, window_rows=st.none() | st.integers(0, 10**6))
+def test_what_was_written_is_read(tmp_path_factory, frames, window_rows):
+    path = tmp_path_factory.mktemp("part") / "0.jsonl"
+    write(path, frames, window_rows=window_rows)
+    part, end = read_part(path)
+    assert part.rows == [row for rows in frames for row in rows]
+    assert (part.window_rows, end) == (window_rows, path.stat().st_size)
+
+
+def frame_ends(path, frames):
+    ends = [0]
+    writer = PartWriter(path)
+    for rows in frames:
+        writer.append(rows)
+        ends.append(path.stat().st_size)
+    writer.close()
+    return ends
+
+
+def test_a_file_cut_at_any_byte_yields_its_whole_frames(tmp_path):
+    frames = [[Row(n, ok=Raw(b'{"id": %d}' % n)) for n in range(k)] for k in (2, 0, 3, 1)]
+    path = tmp_path / "0.jsonl"
+    ends = frame_ends(path, frames)
+    data = path.read_bytes()
+    for cut in range(len(data) + 1):
+        path.write_bytes(data[:cut])
+        part, end = read_part(path)
+        whole = max(e for e in ends if e <= cut)
+        assert end == whole
+        assert len(part.rows) == sum(
+            len(f) for f, e in zip(frames, ends[1:], strict=True) if e <= cut
+        )
+
+
+def test_writing_goes_on_after_a_torn_tail(tmp_path):
+    path = tmp_path / "0.jsonl"
+    write(path, [[Row(1)], [Row(2)]])
+    path.write_bytes(path.read_bytes()[:-3])
+    part, end = read_part(path)
+    writer = PartWriter(path, end=end)
+    writer.append([Row(3)])
+    writer.close()
+    assert [row.n for row in read_part(path)[0].rows] == [row.n for row in part.rows] + [3]
+
+
+def test_every_flipped_bit_is_recovered_from_or_refused(tmp_path):
+    frames = [[Row(n, ok=Raw(b'{"id": %d}' % n)) for n in range(3)], [Row(7)], [Row(8)]]
+    path = tmp_path / "0.jsonl"
+    write(path, frames)
+    data = path.read_bytes()
+    wanted = [row.n for rows in frames for row in rows]
+    for position in range(len(data)):
+        for bit in range(8):
+            path.write_bytes(
+                data[:position] + bytes([data[position] ^ (1 << bit)]) + data[position + 1 :]
+            )
+            try:
+                found = [row.n for row in read_part(path)[0].rows]
+            except InputError:
+                continue
+            assert found == wanted[: len(found)]
+
+
+def test_damage_before_whole_frames_is_refused(tmp_path):
+    path = tmp_path / "0.jsonl"
+    write(path, [[Row(1)], [Row(2)]])
+    path.write_bytes(path.read_bytes().replace(b'"n":1', b'"n":9', 1))
+    with pytest.raises(InputError, match="damaged"):
+        read_part(path)
