@@ -109,6 +109,17 @@ def test_the_life_of_a_model(models: Shell, hub: HubServer) -> None:
     assert models("list", "--cached").stdout.count("\n") == 1
 
 
+def test_the_hub_is_asked_for_the_model_and_told_nothing_else(
+    models: Shell, hub: HubServer
+) -> None:
+    hub.add(NAME, t5_files())
+    models("fetch", NAME)
+    assert {s.path for s in hub.seen if NAME not in s.path} == set()
+    [agent] = {s.headers["user-agent"] for s in hub.seen}
+    assert agent.startswith("textmill/")
+    assert "torch" not in agent
+
+
 def test_a_catalog_id_fetches_the_repository_behind_it(models: Shell, hub: HubServer) -> None:
     hub.add("google/flan-t5-small", t5_files())
     models("fetch", "huggingface-text2text-flan-t5-small@1.*")

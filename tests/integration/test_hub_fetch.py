@@ -194,7 +194,7 @@ def test_two_processes_that_fetch_one_model_download_it_once(
     with spawn_fetch(hub, tmp_path) as first:
         assert hub.held.wait(timeout=30)
         with spawn_fetch(hub, tmp_path) as second:
-            while sum(s.path.startswith("/api/") for s in hub.seen) < 2:
+            while sum(s.path.startswith("/api/models/") for s in hub.seen) < 2:
                 assert second.poll() is None
                 time.sleep(0.01)
             asked = len(hub.seen)

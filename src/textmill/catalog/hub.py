@@ -214,8 +214,26 @@ def translated(hub: Hub, repository: str, revision: str) -> Iterator[None]:
     import httpx2
 
     try:
-        yield
+        with _discreet():
+            yield
     except TextmillError:
         raise
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError, TypeError, KeyError) as error:
         raise explain(error, hub.address, repository, revision) from error
+
+
+@contextmanager
+def _discreet() -> Iterator[None]:
+    """Keep huggingface_hub from describing this machine and asking the hub who drives it.
+
+    Without it a first request goes to the public hub even when another one is asked, and the
+    user agent lists what is installed here.
+    """
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_DISABLE_TELEMETRY
+    constants.HF_HUB_DISABLE_TELEMETRY = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_DISABLE_TELEMETRY = before
