@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from textmill.batching.loop import Loop
 from textmill.batching.scheduler import Scheduler
+from textmill.catalog.fetch import Transfer
 from textmill.core import Batch, Failure, Outcome, Record, Rejected, Request
 from textmill.engines.base import Tokenizer
 from textmill.errors import EngineError, UsageError
@@ -79,6 +80,7 @@ def load(
     max_batch_tokens: int | None = None,
     offline: bool = False,
     home: Path | None = None,
+    on_transfer: Callable[[Transfer], None] | None = None,
 ) -> Generator:
     """Load a model: a catalog id, a Hugging Face repository, or a local folder.
 
@@ -95,6 +97,7 @@ def load(
         max_batch_tokens=max_batch_tokens,
         offline=offline,
         home=home,
+        on_transfer=on_transfer,
     )
     return Generator(Setup(request))
 

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from textmill.catalog.fetch import Transfer
 from textmill.errors import ErrorCode
 from textmill.transform.commit import Totals
 from textmill.transform.execute import OnProgress
@@ -85,6 +86,7 @@ def run(
     fresh: bool = False,
     offline: bool = False,
     home: Path | None = None,
+    on_transfer: Callable[[Transfer], None] | None = None,
     command: Sequence[str] | None = None,
     on_progress: OnProgress | None = None,
     on_start: Callable[[Prepared], None] | None = None,
@@ -95,7 +97,8 @@ def run(
     inputs: files or globs of JSON Lines, `-` for standard input, or an iterable of dicts.
     output: where results go; OUT.errors.jsonl and OUT.manifest.json appear beside it.
     **params (or `parameters`): generation parameters, as in `max_new_tokens=50`.
-    The other arguments are the flags of `textmill run`.
+    on_progress, on_start, on_transfer: called as rows finish, when the job is ready, and while a
+    model is downloaded. The other arguments are the flags of `textmill run`.
 
     Running it again with the same arguments resumes an unfinished job and returns a finished one.
     Raises `UsageError` and its kin before any work, `TooManyErrors` when max_errors is passed.
@@ -120,6 +123,7 @@ def run(
             max_batch_tokens=max_batch_tokens,
             offline=offline,
             home=home,
+            on_transfer=on_transfer,
         ),
         sample=sample,
         max_errors=max_errors,

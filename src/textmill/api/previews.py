@@ -5,13 +5,14 @@ from __future__ import annotations
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
 
 from textmill.api.generation import run_in_memory
+from textmill.catalog.fetch import Transfer
 from textmill.core import Record, Rejected
 from textmill.transform.plan import InputDigest
 from textmill.transform.reading import Inputs, RowReader, digest_input, find_inputs
@@ -86,6 +87,7 @@ def preview(
     max_batch_tokens: int | None = None,
     offline: bool = False,
     home: Path | None = None,
+    on_transfer: Callable[[Transfer], None] | None = None,
     **params: Any,
 ) -> Preview:
     """What `run` with these arguments would do. Writes nothing; raises what `run` raises.
@@ -109,6 +111,7 @@ def preview(
         max_batch_tokens=max_batch_tokens,
         offline=offline,
         home=home,
+        on_transfer=on_transfer,
     )
     with tempfile.TemporaryDirectory(prefix="textmill-") as folder:
         found = find_inputs(inputs, Path(folder) / "input.jsonl")

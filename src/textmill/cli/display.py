@@ -5,9 +5,12 @@ from __future__ import annotations
 import sys
 import textwrap
 import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from textmill.cli.printing import download_bar
 from textmill.cli.runner import printable
 
 if TYPE_CHECKING:
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
 
     from textmill.api.jobs import Job
     from textmill.api.previews import Preview
+    from textmill.catalog.fetch import Transfer
     from textmill.transform.ledger import Progress
     from textmill.transform.prepare import Prepared
 
@@ -91,6 +95,27 @@ class RunDisplay:
                 "[dim]Ctrl-C stops safely; the same command continues.[/dim]",
             )
         )
+
+
+@contextmanager
+def downloads(model: str | None, *, quiet: bool) -> Iterator[Callable[[Transfer], None] | None]:
+    """A bar for a model's download; it appears with the first bytes, on a terminal only."""
+    with ExitStack() as stack:
+        update: Callable[[Transfer], None] | None = None
+
+        def show(transfer: Transfer) -> None:
+            nonlocal update
+            if update is None:
+                update = stack.enter_context(download_bar(model or "")) or _ignore
+            update(transfer)
+            if transfer.done_bytes >= transfer.total_bytes:
+                stack.close()
+
+        yield None if quiet else show
+
+
+def _ignore(transfer: Transfer) -> None:
+    """There is no terminal to draw on."""
 
 
 def bar(progress: Progress) -> str:

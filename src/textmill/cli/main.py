@@ -10,20 +10,40 @@ import sys
 from cyclopts import App
 
 from textmill import __version__
-from textmill.cli.models import app as models_app
-from textmill.cli.run import run
 from textmill.cli.runner import run_app
-from textmill.cli.score import score
 
 app = App(
     name="textmill",
     help="Text-to-text models over large data sets, on your own machines.",
     version=f"textmill {__version__}",
+    help_format="plaintext",
     suppress_keyboard_interrupt=False,
 )
-app.command(run)
-app.command(score)
-app.command(models_app)
+# Named by path, so that a command is imported when it is used.
+app.command(
+    "textmill.cli.run:run",
+    name="run",
+    help="""Run a model over JSON Lines: one result per record, in input order.
+
+An input line looks like {"id": 0, "text_inputs": "Summarize: …"}, and may carry
+parameters of its own; any other shape goes through --prompt. Running the same
+line again resumes an unfinished job.""",
+)
+app.command(
+    "textmill.cli.score:score",
+    name="score",
+    help="""Score predictions against references with ROUGE.
+
+The two files are joined by id. The mean is over all references: one without a
+prediction counts as 0, and is counted.""",
+)
+app.command(
+    "textmill.cli.models:app",
+    name="models",
+    help="""List, show, fetch, verify and remove models.
+
+Names: a catalog id, or a Hugging Face repository as org/name[@revision].""",
+)
 
 
 def main() -> None:

@@ -34,10 +34,7 @@ def run(
     offline: Annotated[bool, Flag] = False,
     quiet: Annotated[bool, Flag] = False,
 ) -> int:
-    """Run a text-to-text model over JSON Lines: one result per record, in input order.
-
-    Input lines look like {"id": 0, "text_inputs": "Summarize: …", "max_length": 60}; any other
-    shape goes through --prompt. Running the same line again resumes an unfinished job.
+    """Run a model over JSON Lines (`textmill.cli.main` holds the text of its page).
 
     Parameters
     ----------
@@ -115,9 +112,14 @@ def run(
         "home": settings.home,
     }
     if dry_run:
-        display.preview(textmill.preview(inputs, output, **options))
+        with display.downloads(model, quiet=quiet) as options["on_transfer"]:
+            found = textmill.preview(inputs, output, **options)
+        display.preview(found)
         return 0
-    with display.RunDisplay(quiet=quiet) as screen:
+    with (
+        display.downloads(model, quiet=quiet) as options["on_transfer"],
+        display.RunDisplay(quiet=quiet) as screen,
+    ):
         job = textmill.run(
             inputs,
             output,

@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from types import FrameType
 
 from cyclopts import App, CycloptsError
 
@@ -45,7 +44,7 @@ def run_app(app: App, argv: Sequence[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
+def _interrupt(*_: object) -> None:
     """A supervisor's request to stop is the user's Ctrl-C: leave everything resumable."""
     raise KeyboardInterrupt
 

@@ -25,9 +25,7 @@ def score(
     stemmer: Annotated[bool, Flag] = False,
     json: Annotated[bool, Flag] = False,
 ) -> int:
-    """Join predictions to references by id and score them with ROUGE.
-
-    The mean is over all references: one without a prediction counts as 0 and is counted.
+    """Score predictions (`textmill.cli.main` holds the text of its page).
 
     Parameters
     ----------

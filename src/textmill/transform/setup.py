@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -11,7 +12,10 @@ from msgspec import Struct
 
 from textmill.batching.scheduler import BatchLimits
 from textmill.catalog.catalog import Artifact, resolve
+from textmill.catalog.fetch import Transfer
 from textmill.catalog.hub import Hub
+from textmill.catalog.leases import lease
+from textmill.core import Params
 from textmill.engines.loading import LoadedModel, load_model
 from textmill.errors import UsageError
 from textmill.params import USER_NAMES, Layer, Origin, Resolver, parse_hyper_params
@@ -42,6 +46,7 @@ class SetupRequest(Struct, frozen=True, kw_only=True):
     max_batch_tokens: int | None = None
     offline: bool = False
     home: Path | None = None
+    on_transfer: Callable[[Transfer], None] | None = None
 
 
 class Setup:
@@ -57,10 +62,13 @@ class Setup:
         Resolver(layers, language_token_id=lambda _: 0)  # a misspelt name costs no download
         _check_numbers(request)
         self.artifact = find_model(request)
-        self.model = _load(request, self.artifact)
-        try:
+        with ExitStack() as stack:
+            if self.artifact is not None:
+                stack.enter_context(lease(_home(request), self.artifact.folder))
+            self.model = _load(request, self.artifact)
+            stack.callback(self.model.close)
             self.resolver = self._resolver(layers, request)
-            self.model.engine.check(self.resolver.base)
+            self._check(self.resolver.base)
             self.limits = self._limits(request)
             self.max_input_tokens = self._input_limit(request)
             self.preparer = Preparer(
@@ -70,9 +78,7 @@ class Setup:
                 max_input_tokens=self.max_input_tokens,
                 truncate=request.truncate,
             )
-        except BaseException:
-            self.model.close()
-            raise
+            self._stack = stack.pop_all()
 
     def __enter__(self) -> Self:
         return self
@@ -86,8 +92,8 @@ class Setup:
         self.close()
 
     def close(self) -> None:
-        """Give the engine's memory and threads back."""
-        self.model.close()
+        """Give the engine's memory and threads back, and the model's files free."""
+        self._stack.close()
 
     @property
     def identity(self) -> ModelIdentity:
@@ -114,6 +120,11 @@ class Setup:
             record_params_ignored=request.hyper_params is not None,
             language_token_id=tokenizer.language_token_id if tokenizer.languages else None,
         )
+
+    def _check(self, base: Params) -> None:
+        """What every record would be refused for is refused once, before any work."""
+        self.model.engine.check(base)
+        self.model.tokenizer.encode([""], src_lang=base.src_lang)
 
     def _limits(self, request: SetupRequest) -> BatchLimits:
         capabilities = self.model.engine.capabilities
@@ -157,8 +168,12 @@ def find_model(request: SetupRequest) -> Artifact | None:
             hint="for example --model google/flan-t5-base, or --model demo for the embedded one;"
             " textmill models list shows more",
         )
-    hub = Hub(offline=request.offline)
-    return resolve(str(request.model), home=_home(request), hub=hub)
+    return resolve(
+        str(request.model),
+        home=_home(request),
+        hub=Hub(offline=request.offline),
+        progress=request.on_transfer,
+    )
 
 
 def _load(request: SetupRequest, artifact: Artifact | None) -> LoadedModel:

@@ -1,0 +1,108 @@
+"""The docs are true: generated pages are fresh, and what the pages show really happens.
+
+A ```console block is run line by line: a line after `$ ` is a command, the lines under it are what
+it prints, in order; `…` stands for anything. A ```python block is run as a program. Both run in
+an empty folder that holds what a reader would have: `packages.jsonl`, the demo's data.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support.command import environment
+
+ROOT = Path(__file__).parents[1]
+DATA = ROOT / "src" / "textmill" / "assets" / "demo" / "data" / "packages.jsonl"
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"^```(console|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)[^)]*\)")
+
+
+def blocks():
+    found_in = []
+    for page in PAGES:
+        found = BLOCK.findall(page.read_text("utf-8"))
+        if found:
+            found_in.append(pytest.param(found, id=str(page.relative_to(ROOT))))
+    return found_in
+
+
+@pytest.fixture
+def folder(tmp_path):
+    shutil.copy(DATA, tmp_path / "packages.jsonl")
+    programs = tmp_path / ".bin"
+    programs.mkdir()
+    program = programs / "textmill"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m textmill "$@"\n')
+    program.chmod(0o755)
+    return tmp_path
+
+
+def run(command, folder):
+    path = f"{folder / '.bin'}:{Path(sys.executable).parent}:/usr/bin:/bin"
+    env = environment(PATH=path, TEXTMILL_HOME=str(folder / ".home"))
+    return subprocess.run(
+        command, cwd=folder, env=env, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def steps(console):
+    """Commands of a console block, continuation lines joined, each with its expected lines."""
+    text = console.replace("\\\n", " ")
+    for step in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
+        command, *shown = step.splitlines()
+        yield command, [line for line in shown if line.strip()]
+
+
+def matches(shown, line):
+    pattern = ".*".join(re.escape(" ".join(part.split())) for part in shown.split("…"))
+    return re.fullmatch(pattern.replace(r"\ ", r"\s*"), " ".join(line.split()))
+
+
+def check_console(console, folder):
+    for command, shown in steps(console):
+        done = run(["sh", "-c", command], folder)
+        assert done.returncode in (0, 3), f"{command}\n{done.stdout}{done.stderr}"
+        printed = iter((done.stdout + done.stderr).splitlines())
+        for line in shown:
+            assert any(matches(line, real) for real in printed), (
+                f"{command}\ndid not print, or not in this order:\n{line}\nbut:\n"
+                f"{done.stdout}{done.stderr}"
+            )
+
+
+@pytest.mark.parametrize("found", blocks())
+def test_what_a_page_shows_happens(found, folder):
+    for language, text in found:
+        if language == "console":
+            check_console(text, folder)
+        else:
+            done = run([sys.executable, "-c", text], folder)
+            assert done.returncode == 0, f"{text}\n{done.stdout}{done.stderr}"
+
+
+def test_generated_pages_are_fresh():
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for name, text in module.pages().items():
+        assert (ROOT / "docs" / "reference" / name).read_text("utf-8") == text, f"{name}: make docs"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    for target in LINK.findall(page.read_text("utf-8")):
+        assert (page.parent / target).exists(), f"{page}: {target}"
+
+
+def test_make_targets_of_the_readme_exist():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"`?make ([a-z-]+)`?", (ROOT / "README.md").read_text("utf-8")))
+    assert named <= targets

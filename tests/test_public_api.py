@@ -1,0 +1,88 @@
+"""The public names, pinned: a change here is a change for users."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+
+import textmill
+from support.command import environment
+from textmill.api.jobs import run
+from textmill.api.previews import preview
+from textmill.cli.run import run as run_command
+from textmill.transform.setup import SetupRequest
+
+PUBLIC = [
+    "ErrorCode",
+    "Generator",
+    "Job",
+    "Preview",
+    "Score",
+    "Scores",
+    "TextmillError",
+    "UsageError",
+    "load",
+    "preview",
+    "run",
+    "score",
+]
+
+
+def test_public_names_are_these_and_sorted():
+    assert textmill.__all__ == PUBLIC
+
+
+def test_every_public_name_exists_and_is_documented():
+    for name in PUBLIC:
+        assert getattr(textmill, name).__doc__
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    assert not hasattr(textmill, "nothing")
+
+
+def test_importing_textmill_imports_nothing_heavy():
+    program = (
+        "import sys, textmill;"
+        "heavy = {'numpy', 'ctranslate2', 'tokenizers', 'huggingface_hub', 'rich', 'cyclopts'};"
+        "print(heavy & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment(), capture_output=True, check=True
+    )
+    assert done.stdout.strip() == b"set()"
+
+
+def arguments(function):
+    return {
+        name: parameter.default
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
+
+
+def test_flags_and_arguments_of_run_have_the_same_names_and_defaults():
+    command, python = arguments(run_command), arguments(run)
+    only_command = {"output", "set", "dry_run", "quiet"}
+    only_python = {
+        "parameters",
+        "hyper_params",
+        "home",
+        "command",
+        "on_progress",
+        "on_start",
+        "on_transfer",
+    }
+    assert command.keys() - only_command == python.keys() - only_python
+    for name in command.keys() - only_command - {"keep"}:
+        assert command[name] == python[name], name
+
+
+def test_preview_takes_what_run_takes():
+    not_for_previews = {"max_errors", "fresh", "command", "on_progress", "on_start"}
+    assert arguments(preview).keys() == arguments(run).keys() - not_for_previews
+
+
+def test_every_field_of_a_set_up_is_an_argument_of_run():
+    assert set(SetupRequest.__struct_fields__) <= arguments(run).keys()
