@@ -15,9 +15,9 @@ ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _SKIPPABLE_ZSTD = {bytes([0x50 + n, 0x2A, 0x4D, 0x18]) for n in range(16)}
 _MAGIC_BYTES = 4
 
-_ZSTD_STEP_BYTES = 1024
+_ZSTD_STEP_BYTES = 256
 """Compressed bytes decoded at once. The smallest zstd block is 4 bytes and expands to 128 KiB,
-so a step never yields more than 32 MiB."""
+so a step never yields more than 8 MiB."""
 
 
 class Reader(Protocol):
