@@ -38,6 +38,7 @@ _ESCAPE = re.compile(
     rb"|\\.",
     re.DOTALL,
 )
+_KINDS = {"str": "string", "int": "number", "float": "number", "bool": "boolean"}
 _POSITION = re.compile(r"JSON is malformed: (.*) \(byte (\d+)\)")
 _NOT_JSON = re.compile(rb"NaN|-?Infinity|None|True|False|undefined")
 
@@ -129,39 +130,36 @@ def _check_nesting(line: bytes) -> None:
 
 def _explain(line: bytes, error: Exception) -> str:
     """Why the line was refused, with the position as a 1-based byte of the line."""
-    if line.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return "not UTF-8 but UTF-16: convert the file (iconv -f UTF-16 -t UTF-8)"
     if isinstance(error, UnicodeDecodeError):
-        return _explain_utf8(line)
+        return _explain_encoding(line, error)
     if isinstance(error, RecursionError):
         return f"nested deeper than {MAX_NESTING} levels"
+    if line.strip(_WHITE) in {b"[", b"{"}:
+        return "not JSON Lines: each line must hold one whole JSON object (try jq -c)"
     if isinstance(error, msgspec.ValidationError):
         kind = str(error).rpartition("got ")[2].strip("`")
-        return f"the line is a JSON {kind}, not an object"
+        return f"the line is a JSON {_KINDS.get(kind, kind)}, not an object"
     for match in _ESCAPE.finditer(line):
         if match[1]:
             return f"{match[1].decode()} at byte {match.start() + 1} is half a surrogate pair"
     return _explain_syntax(line, str(error))
 
 
-def _explain_utf8(line: bytes) -> str:
-    try:
-        line.decode()
-    except UnicodeDecodeError as error:
-        return f"not UTF-8: byte 0x{line[error.start]:02x} at byte {error.start + 1} of the line"
-    return "not UTF-8"
+def _explain_encoding(line: bytes, error: UnicodeDecodeError) -> str:
+    if line.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "not UTF-8 but UTF-16: convert the file (iconv -f UTF-16 -t UTF-8)"
+    return f"not UTF-8: byte 0x{line[error.start]:02x} at byte {error.start + 1} of the line"
 
 
 def _explain_syntax(line: bytes, message: str) -> str:
-    stripped = line.strip(_WHITE)
-    if stripped in {b"[", b"{"}:
-        return "not JSON Lines: each line must hold one whole JSON object (try jq -c)"
-    if stripped.startswith(b"{'"):
+    if line.strip(_WHITE).startswith(b"{'"):
         return "not JSON: single quotes, as Python prints a dict; write it with json.dumps"
     found = _POSITION.fullmatch(message)
     if found is None:
         return f"not JSON: the line ends in the middle, after byte {len(line)}"
     what, at = found[1], int(found[2])
+    if what == "trailing characters":
+        what, at = "something follows the object", at - 1  # msgspec counts this one from 1
     start = at - (line[at - 1 : at] == b"-")
     if word := _NOT_JSON.match(line, start):
         what = f"{word[0].decode()} is not a JSON value"

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from textmill.errors import OutputError
-from textmill.storage.base import output_errors, reason
+from textmill.storage.base import output_errors
 
 UNFINISHED_SUFFIX = ".unfinished"
 """Ending of the file that is being written. The name is the same every time, so what a killed
@@ -114,8 +114,6 @@ def _refuse_special(path: str, target: str) -> None:
         mode = Path(target).stat().st_mode
     except FileNotFoundError:
         return
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {reason(error)}") from error
     if stat.S_ISDIR(mode):
         raise OutputError(f"{path} is a folder", hint="give the name of a file in it")
     if not stat.S_ISREG(mode):

@@ -66,7 +66,7 @@ _INPUT_HINTS = {
 }
 
 
-def reason(error: OSError) -> str:
+def _reason(error: OSError) -> str:
     """The operating system's words for it, beginning in lower case."""
     text = error.strerror or str(error) or type(error).__name__
     return text[:1].lower() + text[1:]
@@ -79,7 +79,7 @@ def input_errors(path: str) -> Iterator[None]:
         yield
     except OSError as error:
         hint = _INPUT_HINTS.get(error.errno or 0)
-        raise InputError(f"{path} cannot be read: {reason(error)}", hint=hint) from error
+        raise InputError(f"{path} cannot be read: {_reason(error)}", hint=hint) from error
 
 
 @contextmanager
@@ -89,4 +89,4 @@ def output_errors(path: str) -> Iterator[None]:
         yield
     except OSError as error:
         hint = _OUTPUT_HINTS.get(error.errno or 0)
-        raise OutputError(f"{path} cannot be written: {reason(error)}", hint=hint) from error
+        raise OutputError(f"{path} cannot be written: {_reason(error)}", hint=hint) from error

@@ -15,9 +15,9 @@ ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _SKIPPABLE_ZSTD = {bytes([0x50 + n, 0x2A, 0x4D, 0x18]) for n in range(16)}
 _MAGIC_BYTES = 4
 
-_ZSTD_STEP_BYTES = 1024
+_ZSTD_STEP_BYTES = 256
 """Compressed bytes decoded at once. The smallest zstd block is 4 bytes and expands to 128 KiB,
-so a step never yields more than 32 MiB."""
+so a step never yields more than 8 MiB."""
 
 
 class Reader(Protocol):
@@ -35,11 +35,10 @@ class Stored:
         self._head = self.magic = stream.read(_MAGIC_BYTES)
         self.position = 0
 
-    def read(self, size: int = -1, /) -> bytes:
+    def read(self, size: int, /) -> bytes:
         """At most `size` bytes; empty at the end only."""
         if self._head:
-            end = len(self._head) if size < 0 else size
-            data, self._head = self._head[:end], self._head[end:]
+            data, self._head = self._head[:size], self._head[size:]
         else:
             data = self._stream.read(size)
         self.position += len(data)
@@ -106,32 +105,26 @@ class _Zstd:
         self._context = zstandard.ZstdDecompressor()
         self._frame: Any = None
         self._input = b""
-        self._output = memoryview(b"")
+        self._output = bytearray()
 
     def read(self, size: int, /) -> bytes:
-        while not self._output:
-            if not self._input:
-                self._input = self._stored.read(_ZSTD_STEP_BYTES)
-            if not self._input:
-                return self._end()
-            self._output = memoryview(self._decode())
-        data, self._output = bytes(self._output[:size]), self._output[size:]
-        return data
-
-    def _decode(self) -> bytes:
-        """The text of the input at hand; afterwards that input is what follows its frame."""
-        frame = self._frame or self._context.decompressobj()
-        data, self._input = self._input, b""
-        try:
-            text: bytes = frame.decompress(data)
-        except self._error as error:
-            raise _damaged(self._path, "zstd", self._stored.position, error) from error
-        self._frame = None if frame.eof else frame
-        if frame.eof:
-            self._input = frame.unused_data
+        while len(self._output) < size:
+            data = self._input or self._stored.read(_ZSTD_STEP_BYTES)
+            if not data:
+                break
+            self._decode(data)
+        if not self._output and self._frame is not None:
+            raise _truncated(self._path, "zstd", self._stored.position)
+        text = bytes(self._output[:size])
+        del self._output[:size]
         return text
 
-    def _end(self) -> bytes:
-        if self._frame is not None:
-            raise _truncated(self._path, "zstd", self._stored.position)
-        return b""
+    def _decode(self, data: bytes) -> None:
+        """Add the text of `data` to the output; what follows the frame's end stays input."""
+        frame = self._frame or self._context.decompressobj()
+        try:
+            self._output += frame.decompress(data)
+        except self._error as error:
+            raise _damaged(self._path, "zstd", self._stored.position, error) from error
+        self._input = frame.unused_data if frame.eof else b""
+        self._frame = None if frame.eof else frame
