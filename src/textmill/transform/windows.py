@@ -14,7 +14,7 @@ from textmill.core import Params, Record, Rejected, Request
 from textmill.engines.base import Engine, Tokenizer
 from textmill.errors import ErrorCode, ParameterError
 from textmill.params.precedence import Resolver
-from textmill.records.ids import SeenIds
+from textmill.records.ids import SeenIds, reject_repeated
 from textmill.transform.plan import MAX_WINDOW_CHARS
 
 Rows = list[Record | Rejected]
@@ -56,20 +56,10 @@ def gather(chunks: Iterable[Rows], sizes: Iterable[int]) -> Iterator[Rows]:
 
 
 def reject_duplicates(windows: Iterable[Rows]) -> Iterator[Rows]:
-    """Replace each record whose id an earlier row had by a rejection."""
+    """Replace each record whose id an earlier record had by a rejection."""
     seen = SeenIds()
     for rows in windows:
-        known = [row for row in rows if row.id is not None]
-        flags = seen.add([row.id for row in known if row.id is not None])
-        repeated = {row.ordinal for row, flag in zip(known, flags, strict=True) if flag}
-        yield [_duplicate(row) if row.ordinal in repeated else row for row in rows]
-
-
-def _duplicate(row: Record | Rejected) -> Rejected:
-    if isinstance(row, Rejected):
-        return row
-    shown = (row.id or b"").decode(errors="replace")
-    return reject(row, ErrorCode.DUPLICATE_ID, f"an earlier record has the id {shown}")
+        yield reject_repeated(rows, seen)
 
 
 def reject(record: Record, code: ErrorCode, message: str) -> Rejected:
