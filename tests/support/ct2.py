@@ -1,0 +1,64 @@
+"""Ct2Engine on tiny models and on the demo model."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from support.tiny_models import session_folder
+from textmill.core import Params
+from textmill.engines.checkpoint import Checkpoint, open_checkpoint
+from textmill.engines.ct2 import Ct2Engine
+
+DEMO = Path(__file__).parents[2] / "src" / "textmill" / "assets" / "demo"
+
+
+@functools.cache
+def checkpoint_of(folder: Path) -> Checkpoint:
+    return open_checkpoint(folder)
+
+
+def numbers(sequences: Sequence[Sequence[int]]) -> list[str]:
+    """A stand-in for decoding: ids as words."""
+    return [" ".join(map(str, ids)) for ids in sequences]
+
+
+def make_engine(folder: Path, **settings: Any) -> Ct2Engine:
+    arguments: dict[str, Any] = {
+        "decode": numbers,
+        "precision": "float32",
+        "threads": 1,
+        "cache_dir": session_folder() / "cache",
+    }
+    return Ct2Engine(checkpoint_of(folder), **(arguments | settings))
+
+
+@functools.cache
+def shared_engine(folder: Path) -> Ct2Engine:
+    """A float32 engine for tests that leave it as they found it."""
+    return make_engine(folder)
+
+
+def params_for(folder: Path, **settings: Any) -> Params:
+    """Parameters with the model's own start and end tokens."""
+    architecture = checkpoint_of(folder).architecture
+    defaults: dict[str, Any] = {
+        "max_new_tokens": 24,
+        "decoder_start_token_id": architecture.decoder_start_token_id,
+        "eos_token_ids": architecture.eos_token_ids,
+    }
+    return Params(**(defaults | settings))
+
+
+@functools.cache
+def demo_inputs(count: int) -> list[list[int]]:
+    """The first demo records as token ids, with the prompt of the demo."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(DEMO / "model" / "tokenizer.json"))
+    with (DEMO / "data" / "packages.jsonl").open(encoding="utf-8") as lines:
+        documents = [json.loads(line)["document"] for _, line in zip(range(count), lines)]  # noqa: B905
+    return [tokenizer.encode(f"Briefly summarize this text: {d}").ids for d in documents]
