@@ -16,6 +16,7 @@ from textmill.catalog.fetch import Transfer
 from textmill.catalog.hub import Hub
 from textmill.catalog.leases import lease
 from textmill.core import Params
+from textmill.engines.checkpoint import Checkpoint
 from textmill.engines.loading import LoadedModel, load_model
 from textmill.errors import UsageError
 from textmill.params import USER_NAMES, Layer, Origin, Resolver, parse_hyper_params
@@ -112,7 +113,7 @@ class Setup:
     def _resolver(self, layers: list[Layer], request: SetupRequest) -> Resolver:
         tokenizer, checkpoint = self.model.tokenizer, self.model.checkpoint
         if checkpoint is not None:
-            layers = [Layer(Origin.MODEL, checkpoint.generation_defaults), *layers]
+            layers = [Layer(Origin.MODEL, model_layer(checkpoint)), *layers]
         if self.artifact is not None and self.artifact.entry is not None:
             layers = [Layer(Origin.CATALOG, self.artifact.entry.parameters), *layers]
         return Resolver(
@@ -158,6 +159,17 @@ def user_layers(request: SetupRequest) -> list[Layer]:
     return layers
 
 
+def model_layer(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What the model says about generation; its config decides where that is silent."""
+    architecture = checkpoint.architecture
+    tokens = {
+        "decoder_start_token_id": architecture.decoder_start_token_id,
+        "eos_token_id": list(architecture.eos_token_ids),
+    }
+    said = {k: v for k, v in checkpoint.generation_defaults.items() if v is not None}
+    return {**tokens, **said}
+
+
 def find_model(request: SetupRequest) -> Artifact | None:
     """The model's files, fetched if need be; None for the echo engine, which needs none."""
     if request.engine == ECHO:
@@ -183,6 +195,7 @@ def _load(request: SetupRequest, artifact: Artifact | None) -> LoadedModel:
         precision=request.precision,
         threads=request.threads,
         cache_dir=_home(request) / "engines",
+        seed=request.seed,
     )
 
 

@@ -12,9 +12,9 @@ from msgspec import Struct
 
 from textmill.engines.checkpoint.architecture import Architecture, read_architecture
 from textmill.engines.checkpoint.arrays import Arrays, resolve
-from textmill.engines.checkpoint.generation import generation_defaults
 from textmill.engines.checkpoint.weights import open_weights
 from textmill.errors import CorruptModel, ModelNotFound
+from textmill.params import model_parameters
 
 _CONFIG = "config.json"
 _GENERATION_CONFIG = "generation_config.json"
@@ -83,7 +83,7 @@ def open_checkpoint(folder: Path) -> Checkpoint:
         architecture=architecture,
         arrays=arrays,
         max_input_tokens=architecture.max_positions,
-        generation_defaults=generation_defaults(config, _read_json(folder / _GENERATION_CONFIG)),
+        generation_defaults=model_parameters(_read_json(folder / _GENERATION_CONFIG), config),
         files=(*core, *others),
         weights_digest=hashlib.sha256("".join(f.sha256 for f in core).encode()).hexdigest(),
     )

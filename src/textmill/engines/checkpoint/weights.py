@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,11 +33,9 @@ class TorchWeights:
     """A `pytorch_model.bin`, through our own reader of that format."""
 
     def __init__(self, path: Path) -> None:
-        from textmill.engines.checkpoint.torchfile import (  # type: ignore[import-not-found,unused-ignore]
-            open_torch_file,
-        )
+        from textmill.engines.checkpoint.torchfile import open_torch_file
 
-        self._tensors: Mapping[str, NDArray[Any]] = open_torch_file(path)
+        self._tensors = open_torch_file(path)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._tensors)
@@ -47,11 +45,11 @@ class TorchWeights:
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of a tensor."""
-        return self._tensors[name].shape
+        return self._tensors.shape(name)
 
     def read(self, name: str) -> NDArray[np.float32]:
         """The tensor as float32."""
-        return as_float32(self._tensors[name])
+        return as_float32(self._tensors.load(name))
 
 
 class ShardedWeights:
