@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from textmill.core import Batch, Completion, Failure, FinishReason, Outcome, Params, Request
 from textmill.core import Sequence as Generated
+from textmill.engines.allocator import keep_freed_memory
 from textmill.engines.base import BatchError, Capabilities
 from textmill.engines.checkpoint import Architecture, Checkpoint
 from textmill.engines.ct2_cache import cached_model
@@ -88,6 +89,7 @@ class Ct2Engine:
         self._precision = precision
         self._workers = threads or _available_cpus()
         self._seed = seed
+        keep_freed_memory()
         self._model = cached_model(checkpoint, precision, cache_dir)
         self._names = [str(n) for n in range(self._architecture.vocab_size)]
         self._translator = self._load(self._workers)
