@@ -12,6 +12,7 @@ from __future__ import annotations
 import heapq
 import re
 from collections.abc import Iterable, Mapping
+from itertools import groupby
 
 _OVERLAP = re.compile(r"(.)(.{0,15}?)\1\2\1", re.DOTALL)
 
@@ -67,12 +68,7 @@ def cut(text: str, scores: Mapping[str, float]) -> list[str]:
 def fuse_unknown(pieces: Iterable[str], known: Mapping[str, float]) -> list[str]:
     """Neighbouring unknown pieces as one, as SentencePiece gives them out."""
     fused: list[str] = []
-    open_run = False
-    for piece in pieces:
-        unknown = piece not in known
-        if unknown and open_run:
-            fused[-1] += piece
-        else:
-            fused.append(piece)
-        open_run = unknown
+    for unknown, run in groupby(pieces, key=lambda piece: piece not in known):
+        together = list(run)
+        fused += ["".join(together)] if unknown else together
     return fused

@@ -100,9 +100,9 @@ class CharsMap:
         return node ^ ((unit >> 10) << ((unit & (1 << 9)) >> 6))
 
     def _descend(self, node: int | None, char: str) -> int | None:
-        """The node after `char`, or None."""
+        """The node after `char`, or None. NUL ends a rule, so no rule has it inside."""
         for byte in char.encode("utf-8", "surrogatepass"):
-            if node is None:
+            if node is None or not byte:
                 return None
             child = self._base(node) ^ byte
             inside = child < len(self._units) and self._units[child] & _LABEL == byte

@@ -76,8 +76,7 @@ class FastTokenizer:
 
     def decode(self, sequences: Sequence[Sequence[int]]) -> list[str]:
         """Texts, special tokens left out."""
-        ids = [list(sequence) for sequence in sequences]
-        texts: list[str] = self._backend.decode_batch(ids, skip_special_tokens=True)
+        texts = self._backend.decode_batch(sequences, skip_special_tokens=True)
         return [clean_up(text) for text in texts] if self._clean else texts
 
 

@@ -20,8 +20,9 @@ MAX_FILE_BYTES = 64 * 2**20
 MAX_PIECES = 4_000_000
 MAX_PIECE_BYTES = 4096
 
+_OTHER_ALGORITHMS = {3: "words", 4: "characters"}
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_UNKNOWN_FIELD_BYTES = {_FIXED64: 8, _FIXED32: 4}
+_FIXED_BYTES = {_FIXED64: 8, _FIXED32: 4}
 
 
 class PieceKind(IntEnum):
@@ -126,8 +127,10 @@ def _model(
     if len({piece.text for piece in pieces}) != len(pieces):
         raise _Damaged("two pieces have the same text")
     algorithm = _int(trainer, 3, 1)
+    if algorithm in _OTHER_ALGORITHMS:
+        raise UnsupportedModel(f"it cuts text into {_OTHER_ALGORITHMS[algorithm]}")
     if algorithm not in (Algorithm.UNIGRAM, Algorithm.BPE):
-        raise UnsupportedModel(f"model_type {algorithm} is neither unigram nor BPE")
+        raise _Damaged(f"model type {algorithm}")
     if _int(trainer, 24, 0) or not _int(normalizer, 5, 1):
         raise UnsupportedModel("spaces as suffixes, or unescaped spaces, are not supported")
     charsmap = normalizer.get(2, b"")
@@ -211,8 +214,8 @@ def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
             continue
         if wire == _BYTES:
             length, at = _varint(data, at)
-        elif wire in _UNKNOWN_FIELD_BYTES:
-            length = _UNKNOWN_FIELD_BYTES[wire]
+        elif wire in _FIXED_BYTES:
+            length = _FIXED_BYTES[wire]
         else:
             raise _Damaged(f"wire type {wire}")
         if length > end - at:
