@@ -1,0 +1,125 @@
+"""From a model folder and an engine's name to something that runs.
+
+An engine is known here by its name and a function that loads it; what it imports is imported
+when it is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from msgspec import Struct
+
+from textmill.engines.base import Engine, Tokenizer
+from textmill.engines.checkpoint import Checkpoint, open_checkpoint
+from textmill.errors import UsageError
+
+
+class LoadedModel(Struct, frozen=True, kw_only=True):
+    """A model that is ready to run.
+
+    checkpoint: None for the echo engine, which has no model.
+    """
+
+    checkpoint: Checkpoint | None
+    tokenizer: Tokenizer
+    engine: Engine
+
+    def close(self) -> None:
+        """Give the engine's memory and threads back. Idempotent."""
+        self.engine.close()
+
+
+class _Order(Struct, frozen=True, kw_only=True):
+    """What was asked of `load_model`."""
+
+    folder: Path | None
+    precision: str
+    threads: int | None
+    cache_dir: Path
+    seed: int
+
+
+def load_model(
+    folder: Path | None,
+    *,
+    engine: str = "auto",
+    precision: str = "auto",
+    threads: int | None = None,
+    cache_dir: Path,
+    seed: int = 0,
+) -> LoadedModel:
+    """Load a model folder into an engine.
+
+    folder: may be None for the echo engine only.
+    engine: a name of `ENGINES`.
+    precision: one the engine has; "auto" is its fastest.
+    threads: CPU threads to use; None means all that this process may.
+    cache_dir: where engines keep converted models.
+    seed: of sampling, for batches whose parameters have none.
+
+    Raises `UsageError` for a name that is not known, and whatever `open_checkpoint` and
+    `open_tokenizer` raise.
+    """
+    name = _AUTO if engine == "auto" else engine
+    if name not in _LOADERS:
+        raise UsageError(
+            f"there is no engine {engine!r}", hint=f"the engines are: {', '.join(ENGINES)}"
+        )
+    order = _Order(
+        folder=folder, precision=precision, threads=threads, cache_dir=cache_dir, seed=seed
+    )
+    return _LOADERS[name](order)
+
+
+def _load_ct2(order: _Order) -> LoadedModel:
+    from textmill.engines.ct2 import Ct2Engine
+    from textmill.engines.ct2_spec import PRECISIONS
+    from textmill.engines.tokenizing import (  # type: ignore[attr-defined,unused-ignore]
+        open_tokenizer,
+    )
+
+    precision = _precision(order, "ct2", PRECISIONS)
+    if order.folder is None:
+        raise UsageError("the ct2 engine needs a model")
+    checkpoint = open_checkpoint(order.folder)
+    tokenizer: Tokenizer = open_tokenizer(order.folder)
+    engine = Ct2Engine(
+        checkpoint,
+        decode=tokenizer.decode,
+        precision=precision,
+        threads=order.threads,
+        cache_dir=order.cache_dir,
+        seed=order.seed,
+    )
+    return LoadedModel(checkpoint=checkpoint, tokenizer=tokenizer, engine=engine)
+
+
+def _load_echo(order: _Order) -> LoadedModel:
+    from textmill.engines.echo import (  # type: ignore[import-not-found,unused-ignore]
+        EchoEngine,
+        EchoTokenizer,
+    )
+
+    _precision(order, "echo", ("text",))
+    return LoadedModel(checkpoint=None, tokenizer=EchoTokenizer(), engine=EchoEngine())
+
+
+def _precision(order: _Order, engine: str, known: tuple[str, ...]) -> str:
+    """The precision to use; the first of those that the engine knows is its own choice."""
+    if order.precision == "auto":
+        return known[0]
+    if order.precision not in known:
+        raise UsageError(
+            f"the {engine} engine has no precision {order.precision!r}",
+            hint=f"it has: {', '.join(('auto', *known))}",
+        )
+    return order.precision
+
+
+_LOADERS: dict[str, Callable[[_Order], LoadedModel]] = {"ct2": _load_ct2, "echo": _load_echo}
+_AUTO = "ct2"
+
+ENGINES = ("auto", *_LOADERS)
+"""What `engine` may be."""
