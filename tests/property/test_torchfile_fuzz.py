@@ -166,7 +166,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @given(kind=st.sampled_from(KINDS), changes=mutations)
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=800, deadline=None)
 def test_a_changed_file_is_read_or_refused(
     folder: Path, kind: str, changes: list[Mutation]
 ) -> None:
@@ -174,7 +174,7 @@ def test_a_changed_file_is_read_or_refused(
 
 
 @given(kind=st.sampled_from(["zip", "zip4"]), changes=mutations)
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=800, deadline=None)
 def test_a_changed_pickle_is_read_or_refused(
     folder: Path, kind: str, changes: list[Mutation]
 ) -> None:
@@ -238,7 +238,7 @@ def check_program(pieces: list[bytes]) -> None:
 
 
 @given(st.lists(fragments, max_size=40))
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=1500, deadline=None)
 def test_any_program_of_opcodes_is_read_or_refused(pieces: list[bytes]) -> None:
     check_program(pieces)
 

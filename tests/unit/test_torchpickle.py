@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 import tracemalloc
 from pathlib import Path
 
@@ -60,10 +59,9 @@ def test_the_refusal_names_what_was_asked_for_and_the_way_out(name: str, named: 
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_bombs_cost_little(tmp_path: Path, name: str) -> None:
-    """Less than a few seconds and 200 MB, whatever 16 MB of pickle say."""
+    """Less than 200 MB above the file, whatever 16 MB of pickle say."""
     path = torchfiles.write_zip(tmp_path / "model.bin", BOMBS[name], {"0": bytes(4)})
     tracemalloc.start()
-    started = time.monotonic()
     try:
         with pytest.raises(ModelError, match=r"model\.bin") as error:
             open_torch_file(path)
@@ -71,7 +69,6 @@ def test_bombs_cost_little(tmp_path: Path, name: str) -> None:
     finally:
         tracemalloc.stop()
     assert peak < 2 * path.stat().st_size + (200 << 20)
-    assert time.monotonic() - started < 60
     assert len(str(error.value)) < 2000
 
 
