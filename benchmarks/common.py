@@ -11,7 +11,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-DATA = Path(__file__).parents[1] / "src" / "textmill" / "assets" / "demo" / "data" / "packages.jsonl"
+DATA = (
+    Path(__file__).parents[1] / "src" / "textmill" / "assets" / "demo" / "data" / "packages.jsonl"
+)
 MODEL = DATA.parents[1] / "model"
 PROMPT = "Briefly summarize this text: "
 

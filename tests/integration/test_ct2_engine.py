@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -278,6 +280,27 @@ def test_cache_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="file"):
         cached_model(checkpoint_of(T5), "float32", tmp_path / "file")
+
+
+def test_neither_torch_nor_transformers_is_needed(tmp_path: Path) -> None:
+    """A process in which they cannot be imported opens, converts and runs a model."""
+    code = f"""
+import sys
+sys.modules["torch"] = sys.modules["transformers"] = None
+from support.driving import drive, texts
+from support.ct2 import make_engine, params_for
+from pathlib import Path
+folder = Path({str(T5)!r})
+engine = make_engine(folder, cache_dir=Path({str(tmp_path)!r}))
+print(texts(drive(engine, [{INPUTS[4]}], params_for(folder)))[0][0])
+"""
+    root = Path(__file__).parents[2]
+    environment = {"PYTHONPATH": f"{root / 'src'}:{root / 'tests'}"}
+    run = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, check=True
+    )
+    theirs = oracle.generate(T5, INPUTS[4], params_for(T5))[0][0]
+    assert run.stdout.decode().strip() == str(theirs)
 
 
 def test_unknown_activation_is_refused(tmp_path: Path) -> None:

@@ -11,16 +11,10 @@ import pytest
 from support import oracle
 from support.ct2 import DEMO, params_for
 from support.driving import drive, texts
-from textmill.engines import tokenizing
 from textmill.engines.loading import ENGINES, load_model
 from textmill.errors import ModelNotFound, UsageError
 
-needs_tokenizer = pytest.mark.skipif(
-    not hasattr(tokenizing, "open_tokenizer"), reason="no tokenizer yet"
-)
 
-
-@needs_tokenizer
 def test_texts_in_texts_out(tmp_path: Path) -> None:
     """Checkpoint, tokenizer and engine fit together."""
     model = load_model(DEMO / "model", precision="float32", threads=1, cache_dir=tmp_path)
@@ -34,7 +28,6 @@ def test_texts_in_texts_out(tmp_path: Path) -> None:
     model.close()
 
 
-@needs_tokenizer
 def test_auto_is_int8_on_ct2(tmp_path: Path) -> None:
     model = load_model(DEMO / "model", cache_dir=tmp_path, threads=1)
     assert model.engine.capabilities.name == "ct2"
@@ -48,14 +41,12 @@ def test_unknown_engine_lists_the_known_ones(tmp_path: Path) -> None:
     assert all(name in str(error.value) for name in ENGINES)
 
 
-@needs_tokenizer
 def test_unknown_precision_lists_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="float7") as error:
         load_model(DEMO / "model", precision="float7", cache_dir=tmp_path)
     assert "int8, float32" in str(error.value)
 
 
-@needs_tokenizer
 def test_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFound):
         load_model(tmp_path / "nothing", cache_dir=tmp_path)

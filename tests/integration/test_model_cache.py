@@ -189,7 +189,6 @@ def test_a_folder_outside_of_the_cache_needs_no_lease(tmp_path: Path) -> None:
 @pytest.fixture
 def archive(tmp_path: Path) -> Path:
     """A model.tar.gz as SageMaker has it; skips while nothing unpacks it."""
-    pytest.importorskip("textmill.catalog.archive")
     path = tmp_path / "model.tar.gz"
     folder = tmp_path / "content"
     folder.mkdir()

@@ -201,6 +201,30 @@ def test_digest_changes_with_the_weights_and_not_with_the_tokenizer(folder: Path
     assert open_checkpoint(folder).weights_digest != before
 
 
+@pytest.mark.parametrize("sharded", [False, True])
+def test_torch_files_hold_the_same_arrays(folder: Path, sharded: bool) -> None:
+    """pytorch_model.bin, whole or sharded, is read like safetensors, which are preferred."""
+    import torch
+
+    expected = {k: v.copy() for k, v in open_checkpoint(folder).arrays.items()}
+    tensors = {k: torch.from_numpy(v) for k, v in load_file(folder / "model.safetensors").items()}
+    assert "pytorch_model.bin" not in {f.name for f in open_checkpoint(folder).files}
+    (folder / "model.safetensors").unlink()
+    tensors["lm_head.weight"] = tensors["shared.weight"]
+    if sharded:
+        names = {k: f"pytorch_model-0000{1 + n % 2}.bin" for n, k in enumerate(sorted(tensors))}
+        for part in set(names.values()):
+            torch.save({k: v for k, v in tensors.items() if names[k] == part}, folder / part)
+        index = folder / "pytorch_model.bin.index.json"
+        index.write_text(json.dumps({"weight_map": names}))
+    else:
+        torch.save(tensors, folder / "pytorch_model.bin")
+    arrays = open_checkpoint(folder).arrays
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(array, expected[name])
+    assert arrays.origin("lm_head") == arrays.origin("encoder.embed_tokens")
+
+
 def test_no_folder(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFound, match="nothing-here"):
         open_checkpoint(tmp_path / "nothing-here")

@@ -110,9 +110,7 @@ def is_complete(folder: Path) -> bool:
 def _unpack(archive: Path, sha256: str, folder: Path) -> None:
     """Unpack beside `folder`, then let it appear. Its lock must be held."""
     # The ignore goes when archive.py is there; until then mypy cannot find it.
-    from textmill.catalog.archive import (  # type: ignore[import-not-found, unused-ignore]
-        unpack_model_archive,
-    )
+    from textmill.catalog.archive import unpack_model_archive
 
     partial = partial_folder(folder)
     shutil.rmtree(partial, ignore_errors=True)

@@ -76,9 +76,7 @@ def load_model(
 def _load_ct2(order: _Order) -> LoadedModel:
     from textmill.engines.ct2 import Ct2Engine
     from textmill.engines.ct2_spec import PRECISIONS
-    from textmill.engines.tokenizing import (  # type: ignore[attr-defined,unused-ignore]
-        open_tokenizer,
-    )
+    from textmill.engines.tokenizing import open_tokenizer
 
     precision = _precision(order, "ct2", PRECISIONS)
     if order.folder is None:
@@ -97,12 +95,9 @@ def _load_ct2(order: _Order) -> LoadedModel:
 
 
 def _load_echo(order: _Order) -> LoadedModel:
-    from textmill.engines.echo import (  # type: ignore[import-not-found,unused-ignore]
-        EchoEngine,
-        EchoTokenizer,
-    )
+    from textmill.engines.echo import EchoEngine, EchoTokenizer
 
-    _precision(order, "echo", ("text",))
+    _precision(order, "echo", ("none",))
     return LoadedModel(checkpoint=None, tokenizer=EchoTokenizer(), engine=EchoEngine())
 
 

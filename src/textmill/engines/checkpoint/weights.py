@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
@@ -10,7 +11,6 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from textmill.engines.checkpoint.floats import as_float32
 from textmill.engines.checkpoint.safetensors import SafetensorsFile
 from textmill.errors import CorruptModel, UnsafeModel
 
@@ -35,21 +35,27 @@ class TorchWeights:
     def __init__(self, path: Path) -> None:
         from textmill.engines.checkpoint.torchfile import open_torch_file
 
-        self._tensors = open_torch_file(path)
+        self._path = path
+        self._file = open_torch_file(path)
+        weakref.finalize(self, self._file.close)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._tensors)
+        return iter(self._file)
 
     def __contains__(self, name: str) -> bool:
-        return name in self._tensors
+        return name in self._file
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of a tensor."""
-        return self._tensors.shape(name)
+        shape: tuple[int, ...] = self._file.shape(name)
+        return shape
 
     def read(self, name: str) -> NDArray[np.float32]:
-        """The tensor as float32."""
-        return as_float32(self._tensors.load(name))
+        """The tensor as float32. Raises `CorruptModel` for one that holds no floats."""
+        array: NDArray[np.float32] = self._file.load(name)
+        if array.dtype != np.float32:
+            raise CorruptModel(f"{self._path}: tensor {name} has type {array.dtype}, not a float's")
+        return array
 
 
 class ShardedWeights:
