@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -166,6 +167,21 @@ def test_where_float32_sums_tie_our_cut_is_at_least_as_likely() -> None:
     ]
     assert total[0] >= total[1] - 1e-6
     assert len(mine) == len(theirs)
+
+
+@families
+def test_a_folder_saved_again_by_transformers_reads_the_same(family: str, tmp_path: Path) -> None:
+    """With a token added, as after fine-tuning: the newest kind of files."""
+    saved = HuggingFace(folder(ORACLE_FOLDER.get(family, family))).tokenizer
+    saved.add_tokens(["zzz_new"])
+    saved.save_pretrained(str(tmp_path))
+    shutil.copy(folder(family) / "config.json", tmp_path)
+    reference, tokenizer = HuggingFace(tmp_path), open_tokenizer(tmp_path)
+    sample = ["before zzz_new after", "xzzz_newx", *texts()[-150:]]
+    ids = reference.encode(sample)
+    assert tokenizer.encode(sample) == ids
+    if family != "marian-separate":
+        assert tokenizer.decode(ids) == reference.decode(ids)
 
 
 def test_threads_with_different_languages_do_not_disturb_each_other() -> None:

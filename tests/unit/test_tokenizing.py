@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import textmill
 from support.tiny_tokenizers import build, proto_of, spm_model, t5_spm, write
 from support.tokenizer_cases import folder, ours
 from textmill.engines.tokenizing import open_tokenizer
@@ -283,7 +284,7 @@ def test_opening_needs_none_of_the_big_libraries() -> None:
     paths = [str(folder(family)) for family in ("t5-spm", "marian", "m2m100", "byt5")]
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code, *paths],
-        env={"PYTHONPATH": "src"},
+        env={"PYTHONPATH": str(Path(textmill.__file__).parents[1])},
         capture_output=True,
         text=True,
         check=False,

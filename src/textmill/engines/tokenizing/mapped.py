@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 
 from textmill.engines.tokenizing import languages
 from textmill.engines.tokenizing.config import TokenizerConfig, fill_roles
 from textmill.engines.tokenizing.fast import clean_up, find_language
 from textmill.engines.tokenizing.pieces import PieceDecoder, PieceEncoder
 from textmill.engines.tokenizing.splitting import Specials
-from textmill.engines.tokenizing.spm import read_spm
+from textmill.engines.tokenizing.spm import SpmModel, read_spm
 from textmill.engines.tokenizing.vocabulary import read_vocab
 from textmill.errors import CorruptModel, UnsupportedModel
 
@@ -97,10 +98,11 @@ def marian(config: TokenizerConfig) -> PieceTokenizer:
     specials = Specials(config.listed, [*named.values(), *(config.extra or ())], vocab)
     source_spm = read_spm(folder / "source.spm")
     return PieceTokenizer(
-        encoder=_encoder(config, "source.spm", vocab, unk_id),
+        encoder=_encoder(folder / "source.spm", source_spm, vocab, unk_id),
         decoder=PieceDecoder(
             read_spm(folder / "target.spm") if separate else source_spm,
             target,
+            added=specials.ids,
             skipped=specials.skipped,
             unk_text=named["unk_token"].content,
             keeps_foreign_marks=False,
@@ -124,6 +126,8 @@ def _marian_code(text: str, vocab: Mapping[str, int], unk_id: int) -> tuple[list
 def m2m100(config: TokenizerConfig) -> PieceTokenizer:
     """M2M100: source language, text, </s>; the languages' ids follow the vocabulary's."""
     vocab = read_vocab(config.folder / "vocab.json")
+    spm_path = config.folder / "sentencepiece.bpe.model"
+    spm = read_spm(spm_path)
     roles = ("bos_token", "eos_token", "sep_token", "pad_token", "unk_token")
     named = fill_roles(config, *roles)
     unk_id = _required(vocab, named["unk_token"].content, config)
@@ -131,13 +135,13 @@ def m2m100(config: TokenizerConfig) -> PieceTokenizer:
     if name not in _M2M100_LANGUAGES:
         raise UnsupportedModel(f"{config.folder}: unknown set of languages {name!r}")
     language_ids = {code: len(vocab) + i for i, code in enumerate(_M2M100_LANGUAGES[name])}
-    tokens = {f"__{code}__": i for code, i in language_ids.items()}
     specials = Specials(config.listed, [*named.values(), *(config.extra or ())], vocab)
     return PieceTokenizer(
-        encoder=_encoder(config, "sentencepiece.bpe.model", vocab, unk_id),
+        encoder=_encoder(spm_path, spm, vocab, unk_id),
         decoder=PieceDecoder(
-            read_spm(config.folder / "sentencepiece.bpe.model"),
-            vocab | tokens,
+            spm,
+            vocab,
+            added={f"__{code}__": i for code, i in language_ids.items()} | specials.ids,
             skipped=specials.skipped,
             unk_text=named["unk_token"].content,
             keeps_foreign_marks=True,
@@ -151,13 +155,11 @@ def m2m100(config: TokenizerConfig) -> PieceTokenizer:
     )
 
 
-def _encoder(
-    config: TokenizerConfig, name: str, vocab: Mapping[str, int], unk_id: int
-) -> PieceEncoder:
+def _encoder(path: Path, spm: SpmModel, vocab: Mapping[str, int], unk_id: int) -> PieceEncoder:
     try:
-        return PieceEncoder(read_spm(config.folder / name), vocab, unk_id)
+        return PieceEncoder(spm, vocab, unk_id)
     except (UnsupportedModel, CorruptModel) as error:
-        raise type(error)(f"{config.folder / name}: {error.message}", hint=error.hint) from error
+        raise type(error)(f"{path}: {error.message}", hint=error.hint) from error
 
 
 def _required(vocab: Mapping[str, int], token: str, config: TokenizerConfig) -> int:

@@ -136,17 +136,19 @@ class PieceDecoder:
         model: SpmModel,
         vocab: Mapping[str, int],
         *,
+        added: Mapping[str, int],
         skipped: frozenset[int],
         unk_text: str,
         keeps_foreign_marks: bool,
     ) -> None:
-        """skipped: ids left out. unk_text: the text of ids that `vocab` does not have.
+        """added: tokens that `vocab` may lack; they come before it. skipped: ids left out.
 
+        unk_text: the text of ids that neither has.
         keeps_foreign_marks: pieces that `model` does not know keep their ▁.
         """
         own = {piece.text: piece.kind for piece in model.pieces}
         self._texts: dict[int, str] = dict.fromkeys(skipped, "")
-        for text, i in vocab.items():
+        for text, i in (*vocab.items(), *added.items()):
             if i in skipped or own.get(text) == PieceKind.CONTROL:
                 self._texts[i] = ""
             elif text not in own and keeps_foreign_marks:
