@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-DATA = (
+ASSETS = Path(__file__).parents[1] / "src" / "textmill" / "assets"
+DATA = ASSETS / "demo" / "data" / "packages.jsonl"
     Path(__file__).parents[1] / "src" / "textmill" / "assets" / "demo" / "data" / "packages.jsonl"
 )
 MODEL = DATA.parents[1] / "model"

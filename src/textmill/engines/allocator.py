@@ -26,4 +26,5 @@ def keep_freed_memory() -> bool:
     except AttributeError:
         return False
     settings = ((_M_MMAP_THRESHOLD, _KEEP_BYTES), (_M_TRIM_THRESHOLD, _KEEP_BYTES))
-    return all([mallopt(option, value) == 1 for option, value in settings])
+    done = [mallopt(option, value) for option, value in settings]
+    return all(done)

@@ -1,0 +1,32 @@
+"""The public types as a user's type checker sees them. Checked by mypy, never executed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import textmill
+
+
+def jobs() -> None:
+    job = textmill.run("in.jsonl", Path("out.jsonl"), model="demo", max_new_tokens=50)
+    rows: int = job.counts.ok
+    for failure in job.failures:
+        code: textmill.ErrorCode = failure.code
+        print(failure.line, failure.id, code, failure.message)
+    print(rows, job.output.name, job.manifest["counts"])
+
+
+def scores() -> None:
+    found = textmill.score("predict.jsonl", Path("references.jsonl"), ref="summary")
+    value: float = found.rouge1.value
+    print(value, found.counts.missing, found.table())
+
+
+def texts() -> None:
+    with textmill.load("demo", precision="float32") as model:
+        model.generate(["a", "b"], num_beams=4)
+
+
+def previews() -> None:
+    seconds: float | None = textmill.preview(["a.jsonl", "b.jsonl"], model="demo").eta_seconds
+    print(seconds)
