@@ -185,6 +185,7 @@ def _whole_object(line: bytes, where: str) -> dict[str, JsonText]:
         fields = parse_object(line)
     except Unfit as error:
         raise InputError(f"{where}: {error.message}") from error
-    if key := repeated_key(line, fields):
+    key = repeated_key(line, fields)
+    if key is not None:
         raise InputError(f"{where}: the key {quoted(key)} appears twice")
     return {name: bytes(value) for name, value in fields.items()}
