@@ -129,7 +129,7 @@ class TestStrictness:
         deep = (brackets[0] * 100_000) + b"1" + brackets[1] * 100_000
         row = rejected(b'{"id": 5, "text_inputs": "a", "x": ' + deep + b"}")
         assert (row.code, row.id) == (ErrorCode.BAD_JSON, b"5")
-        assert "nested deeper than 200 levels" in row.message
+        assert "nested deeper than 100 levels" in row.message
 
     def test_the_limit_of_nesting_is_exact_and_counts_no_brackets_in_text(self) -> None:
         def line(levels: int) -> bytes:

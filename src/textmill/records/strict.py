@@ -18,7 +18,7 @@ from textmill.errors import ErrorCode, InputError
 from textmill.records.lines import ByteSource, LongLine, read_lines
 from textmill.records.unfit import Unfit, quoted
 
-MAX_NESTING = 200
+MAX_NESTING = 100
 """Levels of arrays and objects, the line's own included. A fixed number, because the decoder's own
 limit depends on how deep the caller's stack happens to be."""
 
