@@ -17,6 +17,7 @@ from textmill.core import Record, Rejected
 from textmill.errors import ErrorCode
 from textmill.records.ids import SeenIds, id_key, reject_repeated
 from textmill.records.key_set import Keys, KeySet
+from textmill.records.strict import MAX_NESTING
 
 EQUAL = [
     (b"1", b"1.0"),
@@ -67,6 +68,13 @@ def test_an_exponent_of_any_length_is_an_id() -> None:
     """Not expanded, and not converted beyond Python's limit on digits."""
     huge = b"1e" + b"9" * 100_000
     assert SeenIds().add([huge, b"1e1000000000", huge]) == [False, False, True]
+
+
+@pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}")])
+def test_an_id_may_nest_as_deep_as_a_line_may(opening: bytes, closing: bytes) -> None:
+    deep = opening * (MAX_NESTING - 1) + b"1" + closing * (MAX_NESTING - 1)
+    rows = read_rows(b'{"id": %b, "text_inputs": "a"}\n' % deep * 2)
+    assert [type(row) for row in reject_repeated(rows, SeenIds())] == [Record, Rejected]
 
 
 def test_repeats_are_found_within_a_call_and_across_calls() -> None:

@@ -109,6 +109,7 @@ class TestStrictness:
             (b'{"id": 1, "x": [01]}', "invalid number"),
             (b'{"id": 1, "id": 2, "text_inputs": "a"}', 'the key "id" appears twice'),
             (rb'{"id": 1, "x": 1, "\u0078" : 2}', 'the key "x" appears twice'),
+            (b'{"id": 1, "text_inputs": "a", "": 1, "": 2}', 'the key "" appears twice'),
             (b"[1, 2]", "the line is a JSON array, not an object"),
             (b'"text"', "the line is a JSON string, not an object"),
             (b"[", "each line must hold one whole JSON object"),
@@ -128,7 +129,7 @@ class TestStrictness:
         deep = (brackets[0] * 100_000) + b"1" + brackets[1] * 100_000
         row = rejected(b'{"id": 5, "text_inputs": "a", "x": ' + deep + b"}")
         assert (row.code, row.id) == (ErrorCode.BAD_JSON, b"5")
-        assert "nested deeper than 200 levels" in row.message
+        assert "nested deeper than 100 levels" in row.message
 
     def test_the_limit_of_nesting_is_exact_and_counts_no_brackets_in_text(self) -> None:
         def line(levels: int) -> bytes:
@@ -209,6 +210,8 @@ class TestIds:
             b'{"text_inputs": "a"}\nx\n{"text_inputs": "b"}', Shape(id_field="@ordinal")
         )
         assert [row.id for row in rows] == [b"0", b"1", b"2"]
+        line = b'{"id": 7, "@ordinal": 8, "text_inputs": "a"}'
+        assert record(line, Shape(id_field="@ordinal")).id == b"0"
 
 
 class TestTexts:
@@ -322,7 +325,11 @@ class TestJsonLines:
 
     @pytest.mark.parametrize(
         ("line", "message"),
-        [(b"nope", "p, line 2: not JSON"), (b'{"a":1,"a":2}', 'p, line 2: the key "a" appears')],
+        [
+            (b"nope", "p, line 2: not JSON"),
+            (b'{"":1,"":2}', 'p, line 2: the key "" appears'),
+            (b'{"a":1,"a":2}', 'p, line 2: the key "a" appears'),
+        ],
     )
     def test_a_bad_line_is_an_error_that_names_it(self, line: bytes, message: str) -> None:
         with pytest.raises(InputError, match=message):

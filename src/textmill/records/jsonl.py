@@ -107,23 +107,29 @@ class JsonlReader:
             return _rejected(error, id_, ordinal, file, number)
 
     def _record(self, line: bytes, fields: Fields, ordinal: int, file: str, number: int) -> Record:
-        if key := repeated_key(line, fields):
+        key = repeated_key(line, fields)
+        if key is not None:
             raise Unfit(ErrorCode.BAD_JSON, f"the key {quoted(key)} appears twice")
         plan = self._plans.get(tuple(fields)) or self._plan(fields)
         if plan.misspelt:
             raise _misspelt(*plan.misspelt)
-        raw_id = fields.get(self._id_field)
-        if raw_id is None and self._id_field != ORDINAL_ID:
-            raise _missing_id(self._id_field, fields)
         return Record(
             ordinal=ordinal,
-            id=str(ordinal).encode() if raw_id is None else untouched(raw_id),
+            id=self._id(fields, ordinal),
             texts=self._texts(fields),
             params=_parameters(plan, fields) if plan.params else None,
             kept=_kept(plan, fields) if plan.kept else (),
             file=file,
             line=number,
         )
+
+    def _id(self, fields: Fields, ordinal: int) -> JsonText:
+        if self._id_field == ORDINAL_ID:
+            return str(ordinal).encode()
+        raw = fields.get(self._id_field)
+        if raw is None:
+            raise _missing_id(self._id_field, fields)
+        return untouched(raw)
 
     def _texts(self, fields: Fields) -> tuple[str, ...]:
         if self._shape.prompt is not None:

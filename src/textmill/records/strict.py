@@ -18,7 +18,7 @@ from textmill.errors import ErrorCode, InputError
 from textmill.records.lines import ByteSource, LongLine, read_lines
 from textmill.records.unfit import Unfit, quoted
 
-MAX_NESTING = 200
+MAX_NESTING = 100
 """Levels of arrays and objects, the line's own included. A fixed number, because the decoder's own
 limit depends on how deep the caller's stack happens to be."""
 
@@ -185,6 +185,7 @@ def _whole_object(line: bytes, where: str) -> dict[str, JsonText]:
         fields = parse_object(line)
     except Unfit as error:
         raise InputError(f"{where}: {error.message}") from error
-    if key := repeated_key(line, fields):
+    key = repeated_key(line, fields)
+    if key is not None:
         raise InputError(f"{where}: the key {quoted(key)} appears twice")
     return {name: bytes(value) for name, value in fields.items()}

@@ -121,7 +121,7 @@ def _refuse_special(path: str, target: str) -> None:
             f"{path} is not an ordinary file, so a result cannot appear there whole",
             hint="write to a file and copy it there",
         )
-    if not os.access(target, os.W_OK):
+    if not os.access(target, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
         raise OutputError(
             f"{path} is write-protected", hint="choose another name, or allow it with chmod u+w"
         )
