@@ -13,9 +13,7 @@ from pathlib import Path
 
 ASSETS = Path(__file__).parents[1] / "src" / "textmill" / "assets"
 DATA = ASSETS / "demo" / "data" / "packages.jsonl"
-    Path(__file__).parents[1] / "src" / "textmill" / "assets" / "demo" / "data" / "packages.jsonl"
-)
-MODEL = DATA.parents[1] / "model"
+MODEL = ASSETS / "demo" / "model"
 PROMPT = "Briefly summarize this text: "
 
 
