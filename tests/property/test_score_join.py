@@ -143,9 +143,9 @@ def test_unknown_metrics_are_refused_before_anything_is_read(metrics: Any) -> No
 
 
 def test_files_are_named_when_they_cannot_be_read(two: tuple[Path, Path]) -> None:
-    with pytest.raises(UsageError, match=r"gone\.jsonl: No such file"):
+    with pytest.raises(UsageError, match=r"gone\.jsonl cannot be read: no such file"):
         score(two[0].parent / "gone.jsonl", two[1])
-    with pytest.raises(UsageError, match=r"gone\.jsonl: No such file"):
+    with pytest.raises(UsageError, match=r"gone\.jsonl cannot be read: no such file"):
         score(two[0], two[1].parent / "gone.jsonl")
 
 

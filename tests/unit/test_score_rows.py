@@ -53,7 +53,7 @@ def test_a_cut_off_packed_file_is_an_error_and_not_a_shorter_file(
     file: Path, how: str, missing: int
 ) -> None:
     file.write_bytes(packed(LINES)[how][:-missing])
-    with pytest.raises(InputError, match=r"rows\.jsonl: the compressed data is damaged or cut off"):
+    with pytest.raises(InputError, match=r"rows\.jsonl is (damaged|cut off)"):
         values_of(file)
 
 
@@ -114,17 +114,17 @@ def test_what_was_written_is_read(tmp_path: Path, values: list[tuple[object, obj
 
 BAD_LINES = {
     b"{": "not JSON",
-    b'{"id": 1} {"id": 2}': "trailing characters",
+    b'{"id": 1} {"id": 2}': "something follows the object",
     b"id,text": "not JSON",
     b'{"id": NaN}': "not JSON",
-    b'{"id": 1e999}': "not JSON",
-    b'{"text": "\xff"}': "not JSON",
-    b'{"text": "\\ud800"}': "not JSON",
-    b"[" * 100_000: "not JSON",
-    b"[1, 2]": "a list, not an object",
-    b'"text"': "a string, not an object",
-    b"7": "a number, not an object",
-    b"true": "a boolean, not an object",
+    b'{"id": 1e999}': "out of range",
+    b'{"text": "\xff"}': "not UTF-8",
+    b'{"text": "\\ud800"}': "surrogate",
+    b"[" * 100_000: "nested deeper",
+    b"[1, 2]": "a JSON array, not an object",
+    b'"text"': "a JSON string, not an object",
+    b"7": "a JSON number, not an object",
+    b"true": "a JSON boolean, not an object",
     b"null": "null, not an object",
     b"{id: 1}": "not JSON",
 }
@@ -186,9 +186,9 @@ def test_too_long_lines_are_refused_before_they_fill_the_memory(
 
 
 def test_a_file_that_cannot_be_opened_says_why(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"gone\.jsonl: No such file or directory"):
+    with pytest.raises(InputError, match=r"gone\.jsonl cannot be read: no such file"):
         values_of(tmp_path / "gone.jsonl")
-    with pytest.raises(InputError, match="Is a directory"):
+    with pytest.raises(InputError, match="is a directory"):
         values_of(tmp_path)
 
 

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import ast
-import gzip
-import io
 import warnings
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from textmill.errors import InputError
+from textmill.records.lines import LongLine, read_lines
+from textmill.records.strict import is_blank, parse_object, repeated_key
+from textmill.records.unfit import Unfit, quoted
+from textmill.storage.local import open_input
 
 MAX_LINE_BYTES = 64 << 20
 MAX_LITERAL_BYTES = 1 << 20
 """A Python literal takes a hundred times its size to parse."""
-
-BOM = b"\xef\xbb\xbf"
-GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
 
 class Row(NamedTuple):
@@ -40,7 +38,7 @@ def read_rows(path: Path) -> Iterator[Row]:
     """
     parse: Callable[[bytes], Any] | None = None
     for number, line in _lines(path):
-        if not line.strip():
+        if is_blank(line):
             continue
         if parse is None:
             parse = _literal if line.lstrip().startswith(b"{'") else _json
@@ -48,77 +46,25 @@ def read_rows(path: Path) -> Iterator[Row]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    import zstandard
-
-    try:
-        with path.open("rb") as raw, _unpacked(raw) as stream:
-            number = 0
-            while line := stream.readline(MAX_LINE_BYTES + 1):
-                number += 1
-                if len(line) > MAX_LINE_BYTES:
-                    raise InputError(
-                        f"{path}, line {number}: longer than {MAX_LINE_BYTES >> 20} MiB",
-                        hint="JSON Lines has one object a line; is this another format?",
-                    )
-                yield number, line.removeprefix(BOM) if number == 1 else line
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from error
-    except (EOFError, zlib.error, zstandard.ZstdError) as error:
-        raise InputError(
-            f"{path}: the compressed data is damaged or cut off ({error})",
-            hint="copy or download the file again",
-        ) from error
-
-
-def _unpacked(raw: BinaryIO) -> BinaryIO:
-    magic = raw.read(len(ZSTD))
-    raw.seek(0)
-    if magic.startswith(GZIP):
-        return io.BufferedReader(gzip.GzipFile(fileobj=raw))
-    if magic == ZSTD:
-        return io.BufferedReader(_ZstdStream(raw))
-    return raw
-
-
-class _ZstdStream(io.RawIOBase):
-    """Unpacks zstd frames, and raises `EOFError` when the last one is cut off: the library's own
-    stream reader ends there as if all were well."""
-
-    CHUNK_BYTES = 4096
-
-    def __init__(self, raw: BinaryIO) -> None:
-        from zstandard import ZstdDecompressor
-
-        self._raw = raw
-        self._new_frame = ZstdDecompressor().decompressobj
-        self._frame = self._new_frame()
-        self._ready = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        while not self._ready:
-            data = self._frame.unused_data if self._frame.eof else b""
-            data = data or self._raw.read(self.CHUNK_BYTES)
-            if not data and not self._frame.eof:
-                raise EOFError("the last frame has no end")
-            if not data:
-                return 0
-            if self._frame.eof:
-                self._frame = self._new_frame()
-            self._ready = memoryview(self._frame.decompress(data))
-        size = min(len(buffer), len(self._ready))
-        buffer[:size] = self._ready[:size]
-        self._ready = self._ready[size:]
-        return size
+    with open_input(str(path)) as stream:
+        for block in read_lines(stream, max_line_bytes=MAX_LINE_BYTES):
+            if isinstance(block, LongLine):
+                raise InputError(
+                    f"{path}, line {block.number}: longer than {MAX_LINE_BYTES >> 20} MiB",
+                    hint="JSON Lines has one object a line; is this another format?",
+                )
+            yield from enumerate(block.lines, block.first)
 
 
 def _json(line: bytes) -> Any:
+    """One strict JSON object; a key that stands twice is refused, as `textmill run` refuses it."""
     try:
+        key = repeated_key(line, parse_object(line))
+        if key is not None:
+            raise ValueError(f"the key {quoted(key)} appears twice")
         return msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"not JSON ({error})") from error
+    except (Unfit, msgspec.MsgspecError) as error:
+        raise ValueError(str(error)) from error
 
 
 def _literal(line: bytes) -> Any:

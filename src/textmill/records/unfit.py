@@ -14,7 +14,7 @@ _MAX_NAME_CHARACTERS = 60
 
 
 class Unfit(Exception):
-    """This row cannot become a record. Never leaves `records/`."""
+    """This row cannot become a record. Whoever reads rows catches it."""
 
     def __init__(self, code: ErrorCode, message: str) -> None:
         self.code, self.message = code, message
