@@ -49,7 +49,14 @@ def run(command, folder):
     path = f"{folder / '.bin'}:{Path(sys.executable).parent}:/usr/bin:/bin"
     env = environment(PATH=path, TEXTMILL_HOME=str(folder / ".home"))
     return subprocess.run(
-        command, cwd=folder, env=env, capture_output=True, text=True, timeout=300, check=False
+        command,
+        cwd=folder,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+        check=False,
     )
 
 
@@ -62,19 +69,32 @@ def steps(console):
 
 
 def matches(shown, line):
+    if "…" not in shown:
+        return same(shown.split(), line.split())
     pattern = ".*".join(re.escape(" ".join(part.split())) for part in shown.split("…"))
     return re.fullmatch(pattern.replace(r"\ ", r"\s*"), " ".join(line.split()))
+
+
+def same(shown, real):
+    """Equal words; scores may differ in their third digit between processors."""
+    return len(shown) == len(real) and all(
+        a == b or (is_score(a) and is_score(b) and abs(float(a) - float(b)) <= 0.01)
+        for a, b in zip(shown, real, strict=True)
+    )
+
+
+def is_score(word):
+    return re.fullmatch(r"0\.\d+", word)
 
 
 def check_console(console, folder):
     for command, shown in steps(console):
         done = run(["sh", "-c", command], folder)
-        assert done.returncode in (0, 3), f"{command}\n{done.stdout}{done.stderr}"
-        printed = iter((done.stdout + done.stderr).splitlines())
+        assert done.returncode in (0, 3), f"{command}\n{done.stdout}"
+        printed = iter(done.stdout.splitlines())
         for line in shown:
             assert any(matches(line, real) for real in printed), (
-                f"{command}\ndid not print, or not in this order:\n{line}\nbut:\n"
-                f"{done.stdout}{done.stderr}"
+                f"{command}\ndid not print, or not in this order:\n{line}\nbut:\n{done.stdout}"
             )
 
 
@@ -85,7 +105,7 @@ def test_what_a_page_shows_happens(found, folder):
             check_console(text, folder)
         else:
             done = run([sys.executable, "-c", text], folder)
-            assert done.returncode == 0, f"{text}\n{done.stdout}{done.stderr}"
+            assert done.returncode == 0, f"{text}\n{done.stdout}"
 
 
 def test_generated_pages_are_fresh():
