@@ -166,7 +166,6 @@ def test_where_float32_sums_tie_our_cut_is_at_least_as_likely() -> None:
         for ids in (mine, theirs)
     ]
     assert total[0] >= total[1] - 1e-6
-    assert len(mine) == len(theirs)
 
 
 @families

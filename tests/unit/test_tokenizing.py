@@ -241,6 +241,8 @@ def test_unknown_languages_are_refused_with_the_known_ones(family: str) -> None:
     tokenizer = ours(family)
     with pytest.raises(ParameterError) as caught:
         tokenizer.encode(["x"], src_lang="tlh")
+    with pytest.raises(ParameterError, match=r"src_lang='': not a language"):
+        tokenizer.encode(["x"], src_lang="")
     assert "src_lang='tlh'" in str(caught.value)
     assert tokenizer.languages[0] in str(caught.value)
 

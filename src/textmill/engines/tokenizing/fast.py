@@ -69,7 +69,9 @@ class FastTokenizer:
         """(ids before, ids after) every text."""
         lang = -1
         if src_lang is not None or None in self._prefix or None in self._suffix:
-            lang = find_language("src_lang", src_lang or self._default, self._ids)
+            lang = find_language(
+                "src_lang", self._default if src_lang is None else src_lang, self._ids
+            )
         prefix = [lang if number is None else number for number in self._prefix]
         suffix = [lang if number is None else number for number in self._suffix]
         return prefix, suffix

@@ -62,7 +62,11 @@ class PieceTokenizer:
         """Token ids, special tokens added. Raises `ParameterError` for an unknown language."""
         start: list[int] = []
         if src_lang is not None or self._ids:
-            start = [find_language("src_lang", src_lang or self._default, self._ids)]
+            start = [
+                find_language(
+                    "src_lang", self._default if src_lang is None else src_lang, self._ids
+                )
+            ]
         parts = [self._parts(text) for text in texts]
         encoded = iter(self._encoder([rest for text in parts for _, rest in text]))
         return [

@@ -99,7 +99,8 @@ def _slots(model: SpmModel, vocab: Mapping[str, int]) -> list[str]:
     for text, i in vocab.items():
         if text in found:
             slots[i] = text
-    slots += [piece.text for piece in model.pieces if piece.text in found - vocab.keys()]
+    others = found - vocab.keys()
+    slots += [piece.text for piece in model.pieces if piece.text in others]
     return [*slots, " unknown"]
 
 
