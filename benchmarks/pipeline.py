@@ -2,7 +2,7 @@
 
     python benchmarks/pipeline.py [--records 1000000] [--rounds 3]
 
-Counts the whole command: start, digests, reading, scheduling, joining, writing, syncing, committing.
+Counts a whole job: digests, reading, scheduling, joining, writing, syncing, committing.
 """
 
 from __future__ import annotations

@@ -69,13 +69,16 @@ MODEL_TYPES = tuple(_KINDS)
 _UNTIED = {"flan-t5", "byt5", "mt5", "umt5"}
 
 
-def build(model_type: str, folder: Path, *, seed: int = 0) -> Path:
-    """Write a model of that type into `folder`: safetensors, configuration, no tokenizer."""
+def build(model_type: str, folder: Path, *, seed: int = 0, **overrides: Any) -> Path:
+    """Write a model of that type into `folder`: safetensors, configuration, no tokenizer.
+
+    overrides: settings of its configuration, such as vocab_size.
+    """
     import torch
     import transformers
 
     prefix, settings = _KINDS[model_type]
-    config = getattr(transformers, f"{prefix}Config")(**settings)
+    config = getattr(transformers, f"{prefix}Config")(**(settings | overrides))
     head = "MTModel" if prefix == "Marian" else "ForConditionalGeneration"
     with torch.random.fork_rng():
         torch.manual_seed(100 * seed + MODEL_TYPES.index(model_type))

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from textmill.transform.ledger import Progress
     from textmill.transform.prepare import Prepared
 
-PLAIN_LINE_SECONDS = 10.0
+FIRST_LINE_SECONDS, PLAIN_LINE_SECONDS = 2.0, 10.0
+"""Off a terminal: when the first progress line comes, and how often the others."""
 _REDRAW_SECONDS = 0.2
 _BAR_CELLS = 34
 
@@ -73,7 +74,9 @@ class RunDisplay:
 
     @property
     def _interval(self) -> float:
-        return _REDRAW_SECONDS if self._terminal else PLAIN_LINE_SECONDS
+        if self._terminal:
+            return _REDRAW_SECONDS
+        return FIRST_LINE_SECONDS if self._drawn == self._started else PLAIN_LINE_SECONDS
 
     def _draw(self, progress: Progress) -> None:
         if self._live is None:
