@@ -17,7 +17,7 @@ FIRST_WINDOW_ROWS = 256
 """The first windows are small, so that the engine starts and results appear at once."""
 
 MAX_WINDOW_ROWS = 4096
-"""Rows sorted together. More would save little padding (see docs/decisions/windows.md)."""
+"""Rows sorted together. More would save little padding (docs/decisions/jobs.md)."""
 
 MAX_WINDOW_CHARS = 64 * 2**20
 """A window is closed early when its texts hold this many characters: memory stays bounded."""
