@@ -70,7 +70,8 @@ class RunDisplay:
         if self._terminal:
             self._draw(progress)
         else:
-            print(plain_line(progress, now - self._started), file=sys.stderr, flush=True)
+            line = "   ".join(facts(progress, now - self._started))
+            print(line, file=sys.stderr, flush=True)
 
     @property
     def _interval(self) -> float:
@@ -90,11 +91,12 @@ class RunDisplay:
     def _block(self, progress: Progress) -> str:
         from rich.markup import escape
 
-        elapsed = time.monotonic() - self._started
+        done, *rest = facts(progress, time.monotonic() - self._started)
         return "\n".join(
             (
                 escape(self._title),
-                bar(progress) + "  " + escape(plain_line(progress, elapsed)),
+                f"{bar(progress)}  {escape(done)}",
+                escape("   ".join(rest)),
                 "[dim]Ctrl-C stops safely; the same command continues.[/dim]",
             )
         )
@@ -132,23 +134,22 @@ def share_done(progress: Progress) -> float:
     return min(1.0, progress.rows / progress.total) if progress.total else 0.0
 
 
-def plain_line(progress: Progress, elapsed: float) -> str:
-    """One line that says everything: rows, share, speed, ETA, errors by cause."""
-    fresh = progress.rows - progress.resumed
-    speed = fresh / elapsed if elapsed > 0 else 0.0
-    parts = [f"{progress.rows:,}"]
+def facts(progress: Progress, elapsed: float) -> list[str]:
+    """How far, how fast, how long still, what failed and why: each a few words."""
+    speed = (progress.rows - progress.resumed) / elapsed if elapsed > 0 else 0.0
+    done = f"{progress.rows:,} rows"
     if progress.total:
-        parts[0] += f" / {progress.total:,} rows  {share_done(progress):.0%}"
-    parts.append(f"{speed:,.1f} rows/s")
+        done = f"{progress.rows:,} / {progress.total:,} rows  {share_done(progress):.0%}"
+    found = [done, f"{speed:,.1f} rows/s"]
     if progress.total and speed:
-        parts.append(f"ETA {duration((progress.total - progress.rows) / speed)}")
-    parts.append(f"ok {progress.ok:,}")
+        found.append(f"ETA {duration((progress.total - progress.rows) / speed)}")
+    found.append(f"ok {progress.ok:,}")
     if progress.errors:
         causes = ", ".join(f"{code} {count:,}" for code, count in progress.codes.most_common())
-        parts.append(f"errors {progress.errors:,} ({causes})")
+        found.append(f"errors {progress.errors:,} ({causes})")
     if progress.resumed:
-        parts.append(f"resumed from {progress.resumed:,}")
-    return "   ".join(parts)
+        found.append(f"resumed from {progress.resumed:,}")
+    return found
 
 
 def duration(seconds: float) -> str:
