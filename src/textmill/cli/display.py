@@ -7,7 +7,6 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from textmill.cli.printing import download_bar
@@ -42,12 +41,7 @@ class RunDisplay:
     def __enter__(self) -> RunDisplay:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._live is not None:
             if self._last is not None:
                 self._live.update(self._block(self._last), refresh=True)
