@@ -50,6 +50,10 @@ class Generator:
         for position, text in enumerate(texts):
             if not isinstance(text, str) or not text.strip():
                 raise UsageError(f"text {position} is {text!r}: a text that is not empty is needed")
+            if not _is_unicode(text):
+                raise UsageError(
+                    f"text {position} holds half a surrogate pair, which is no character"
+                )
         rows: list[Record | Rejected] = [
             Record(ordinal=position, id=b"0", texts=(text,), params=params or None)
             for position, text in enumerate(texts)
@@ -109,6 +113,14 @@ def _texts(setup: Setup, outcome: Outcome) -> list[str]:
         raise EngineError(f"text {outcome.request.ordinal}: {outcome.message}", code=outcome.code)
     tokenizer: Tokenizer = setup.model.tokenizer
     return tokenizer.decode([sequence.ids for sequence in outcome.sequences])
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class _OneWindow:

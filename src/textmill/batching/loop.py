@@ -14,7 +14,7 @@ from textmill.batching.clock import Clock, RealClock
 from textmill.batching.scheduler import Scheduler
 from textmill.core import Batch, Failure, Outcome, Request
 from textmill.engines.base import BatchError, Engine
-from textmill.errors import EngineError, ErrorCode
+from textmill.errors import EngineError, ErrorCode, InvariantError
 
 
 class Source(Protocol):
@@ -87,10 +87,17 @@ class Loop:
             self._fill()
             if not self._in_flight:
                 break
-            self._sink.give(self._landed(self._attempt(self._engine.step)))
+            self._step()
         self.stats.seconds = self._clock.now() - started
         self.stats.starved_seconds += self._clock.now() - self._idle_since
         return self.stats
+
+    def _step(self) -> None:
+        before = self._in_flight
+        self._sink.give(self._landed(self._attempt(self._engine.step)))
+        if self._in_flight == before:
+            name = self._engine.capabilities.name
+            raise InvariantError(f"the engine {name} answers none of {before} requests in flight")
 
     def _fill(self) -> None:
         """Keep the engine full: a free engine never waits for a batch that could be had."""

@@ -37,6 +37,9 @@ def run_app(app: App, argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted: the same command goes on from here\n")
         return INTERRUPTED
+    except MemoryError:
+        sys.stderr.write("error: out of memory\n  finished rows are kept: use --max-batch-tokens\n")
+        return TextmillError.exit_code
     except BrokenPipeError:
         # The reader of a pipe (head, less) has seen enough; Python would complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

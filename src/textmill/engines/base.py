@@ -38,7 +38,7 @@ class Capabilities(Struct, frozen=True, kw_only=True):
 
 
 class Engine(Protocol):
-    """Computes batches. Not thread-safe: one Loop owns it."""
+    """Computes batches. One Loop owns it; `check` and `group` may be called from any thread."""
 
     @property
     def capabilities(self) -> Capabilities:

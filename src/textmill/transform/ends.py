@@ -21,6 +21,7 @@ from textmill.core import (
     Request,
 )
 from textmill.engines.base import Tokenizer
+from textmill.errors import InvariantError
 from textmill.records.results import error_line, result_line
 from textmill.transform.ledger import Ledger
 from textmill.transform.parts import Part, Row, part_path, read_part
@@ -55,6 +56,8 @@ class JobSource:
         self._ledger, self._parts = ledger, parts
         self._queue: queue.Queue[_Ready | BaseException | None] = queue.Queue(_READ_AHEAD_WINDOWS)
         self._stop = threading.Event()
+        self.rows_read = 0
+        """Rows read so far; all of them once `take` has returned None."""
         self._thread = threading.Thread(target=self._read_ahead, name="textmill-read", daemon=True)
 
     def start(self) -> None:
@@ -102,6 +105,7 @@ class JobSource:
             for number, rows in enumerate(self._windows):
                 if self._stop.is_set():
                     return
+                self.rows_read += len(rows)
                 self._queue.put(self._ready(number, rows))
             self._queue.put(None)
         except BaseException as error:  # noqa: BLE001 - handed to the loop's thread, which raises it
@@ -109,6 +113,10 @@ class JobSource:
 
     def _ready(self, number: int, rows: Rows) -> _Ready:
         part, end = read_part(part_path(self._parts, number))
+        if part.complete and part.window_rows != len(rows):
+            raise InvariantError(
+                f"window {number} has {len(rows)} rows, its part file {part.window_rows}"
+            )
         if part.complete:
             return _Ready(part, end, None)
         return _Ready(part, end, self._preparer.prepare(number, rows))

@@ -77,7 +77,7 @@ def execute(
     finally:
         source.close()
         ledger.close()
-    totals, outputs = merge(folder, ledger.windows, progress.rows)
+    totals, outputs = merge(folder, ledger.windows, source.rows_read)
     executed = Executed(
         totals=totals,
         outputs=outputs,

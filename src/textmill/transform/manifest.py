@@ -13,6 +13,7 @@ import msgspec
 
 from textmill.core import Params
 from textmill.engines.base import Capabilities
+from textmill.storage.local import digest
 from textmill.telemetry import versions
 from textmill.transform.execute import Executed
 from textmill.transform.job import JobFolder
@@ -111,14 +112,13 @@ def _warnings(spec: JobSpec, executed: Executed, base: Params) -> list[str]:
 
 
 def finished_manifest(folder: JobFolder) -> dict[str, Any] | None:
-    """The manifest of a job that is complete, its output still being there; else None."""
+    """The manifest of a job that is complete, its output being there unchanged; else None."""
     try:
         manifest = msgspec.json.decode(folder.manifest.read_bytes())
     except (FileNotFoundError, msgspec.DecodeError):
         return None
     if not isinstance(manifest, dict) or not folder.output.exists():
         return None
-    sizes = {entry["name"]: entry["bytes"] for entry in manifest.get("outputs", [])}
-    if sizes.get(folder.output.name) != folder.output.stat().st_size:
-        return None
-    return manifest
+    digests = {entry["name"]: entry["sha256"] for entry in manifest.get("outputs", [])}
+    complete = digests.get(folder.output.name) == digest(str(folder.output))
+    return manifest if complete else None

@@ -19,6 +19,8 @@ from textmill.transform.plan import MAX_WINDOW_CHARS
 
 Rows = list[Record | Rejected]
 
+_MAX_CHECKED = 4096
+
 
 class Window(Struct):
     """Consecutive rows, ready for the engine.
@@ -91,8 +93,7 @@ class Preparer:
     ) -> None:
         self._resolver, self._tokenizer, self._engine = resolver, tokenizer, engine
         self._max_input_tokens, self._truncate = max_input_tokens, truncate
-        self._checked: set[int] = set()
-        self._keep_alive: list[Params] = []
+        self._checked: dict[int, Params] = {}
         self._suffix: dict[str | None, int] = {}
 
     def prepare(self, number: int, rows: Rows) -> Window:
@@ -114,11 +115,14 @@ class Preparer:
         return window
 
     def _params(self, record: Record) -> Params:
+        """The record's parameters. Raises `ParameterError` for what cannot be honoured."""
         params = self._resolver.for_record(record.params)
         if id(params) not in self._checked:
             self._engine.check(params)
-            self._checked.add(id(params))
-            self._keep_alive.append(params)  # so that its id stays its own
+            self._suffix_tokens(params.src_lang)  # refuses a language the model does not know
+            if len(self._checked) >= _MAX_CHECKED:
+                self._checked.clear()
+            self._checked[id(params)] = params  # held, so that its id stays its own
         return params
 
     def _suffix_tokens(self, src_lang: str | None) -> int:
@@ -134,14 +138,28 @@ class Preparer:
             texts.extend((at, text) for text in record.texts)
         encoded: list[list[list[int]]] = [[] for _ in jobs]
         for src_lang, texts in by_language.items():
-            all_ids = self._tokenizer.encode([text for _, text in texts], src_lang=src_lang)
+            all_ids = self._tokenize([text for _, text in texts], src_lang)
             for (at, _), ids in zip(texts, all_ids, strict=True):
                 encoded[at].append(ids)
         return encoded
 
+    def _tokenize(self, texts: list[str], src_lang: str | None) -> list[list[int]]:
+        """Token ids of each text; none for a text that the tokenizer fails on."""
+        try:
+            return self._tokenizer.encode(texts, src_lang=src_lang)
+        except Exception:  # noqa: BLE001 - whatever it was, only its text may suffer
+            if len(texts) == 1:
+                return [[]]
+            half = len(texts) // 2
+            return self._tokenize(texts[:half], src_lang) + self._tokenize(texts[half:], src_lang)
+
     def _admit(
         self, window: Window, record: Record, params: Params, encoded: list[list[int]]
     ) -> None:
+        if not all(encoded):
+            message = "the model's tokenizer cannot read the text"
+            window.rejected.append(reject(record, ErrorCode.BAD_RECORD, message))
+            return
         limit = self._max_input_tokens
         if limit is not None and any(len(ids) > limit for ids in encoded):
             longest = max(map(len, encoded))
