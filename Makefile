@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --qui
 DEMO := demo-output
 DEMO_DATA := src/textmill/assets/demo/data/packages.jsonl
 
-.PHONY: demo test test-full bench docs lock clean
+.PHONY: demo test test-full docs lock clean
 
 demo: $(VENV)/run.stamp
 	@rm -rf $(DEMO) && mkdir -p $(DEMO)
@@ -35,10 +35,11 @@ $(VENV)/bin/python:
 	@echo "Setting up $(VENV) …"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "textmill needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 …"; exit 1; }
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "this Python has no venv module: install it (Debian: python3-venv)"; exit 1; }
 
 $(VENV)/run.stamp: pyproject.toml requirements/run.txt | $(VENV)/bin/python
-	@echo "Installing textmill and its locked dependencies (about 250 MB on disk) …"
+	@echo "Installing textmill and its locked dependencies (about 340 MB on disk) …"
 	@$(PIP) -r requirements/run.txt
 	@$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@

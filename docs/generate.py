@@ -68,9 +68,9 @@ def errors_page() -> str:
         "## Exit codes\n\n"
         "| code | meaning |\n|---|---|\n"
         "| 0 | done; every row has a result |\n"
-        "| 2 | it cannot be done as asked; nothing was changed |\n"
+        "| 2 | it cannot be done as asked; no output was written |\n"
         "| 3 | done; some rows have no result, see `OUT.errors.jsonl` |\n"
-        "| 4 | stopped by `--max-errors`; finished rows are kept, the same line goes on |\n"
+        "| 4 | stopped by `--max-errors`; finished rows are kept for a run with a larger one |\n"
         "| 70 | a bug: textmill's own accounting does not add up, or an engine failed whole |\n"
         "| 130 | interrupted; finished rows are kept, the same line goes on |\n"
     )

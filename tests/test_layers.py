@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation": BASE | {"records", "storage"},
     "api": BASE
     | {"params", "storage", "records", "catalog", "engines", "batching"}
-    | {"transform", "serving", "evaluation"},
+    | {"transform", "serving", "evaluation", "settings"},
     "gateway": BASE | {"api", "params", "records", "storage", "catalog", "transform", "serving"},
     "cli": BASE | {"api", "settings", "params", "catalog", "transform", "evaluation", "gateway"},
     "testing": BASE | {"engines", "storage", "batching", "records", "params"},
@@ -45,7 +45,7 @@ ONLY_IN: dict[str, set[str]] = {
     "starlette": {"serving", "gateway"},
     "cyclopts": {"cli"},
     "pickle": set(),
-    "tarfile": {"catalog"},
+    "tarfile": set(),
 }
 
 

@@ -17,6 +17,11 @@ def versions() -> dict[str, str]:
     return found
 
 
+def versions_of(*packages: str) -> dict[str, str]:
+    """Versions of some packages."""
+    return {package: _version(package) for package in packages}
+
+
 def _version(package: str) -> str:
     try:
         return version(package)

@@ -249,7 +249,7 @@ def test_another_job_does_not_replace_an_output_unless_told(tmp_path):
     echo(source, tmp_path)
     ran = echo(source, tmp_path, "--set", "max_new_tokens=3")
     assert ran.code == 2
-    assert "parameters: was" in ran.err
+    assert "parameter max_new_tokens: was 256, is 3" in ran.err
     assert echo(source, tmp_path, "--set", "max_new_tokens=3", "--fresh").code == 0
     assert read_lines(tmp_path / "out.jsonl")[0]["generated_texts"] == ["tex"]
 
@@ -332,7 +332,7 @@ def test_too_long_inputs_are_refused_or_cut_and_counted(tmp_path):
 def test_results_at_the_length_limit_are_counted_and_said(tmp_path):
     source = write_lines(tmp_path / "in.jsonl", {"id": 0, "text_inputs": "abcdef"})
     ran = echo(source, tmp_path, "--set", "max_new_tokens=3")
-    assert "1 results met the length limit of 3 new tokens (from: command)" in ran.out
+    assert "1 results met their length limit and may be cut" in ran.out
 
 
 def start(source, output):
@@ -402,3 +402,121 @@ def test_two_runs_on_one_output_do_not_meet(tmp_path, many):
     first.communicate()
     assert first.returncode == 0
     assert output.read_bytes() == whole
+
+
+def test_a_users_own_files_are_never_touched(tmp_path):
+    source = write_lines(tmp_path / "in.jsonl", *ARTICLES)
+    for name in ("out.errors.jsonl", "out.manifest.json"):
+        (tmp_path / name).write_text("mine")
+        assert echo(source, tmp_path).code == 2
+        assert (tmp_path / name).read_text() == "mine"
+        (tmp_path / name).unlink()
+    (tmp_path / "out.jsonl.job").mkdir()
+    (tmp_path / "out.jsonl.job" / "data.txt").write_text("mine")
+    ran = echo(source, tmp_path)
+    assert (ran.code, "no job of textmill's" in ran.err) == (2, True)
+    assert (tmp_path / "out.jsonl.job" / "data.txt").read_text() == "mine"
+
+
+def test_an_input_named_like_the_unfinished_output_survives(tmp_path):
+    source = write_lines(tmp_path / "out.jsonl.unfinished", *ARTICLES)
+    before = source.read_bytes()
+    assert echo(source, tmp_path).code == 2
+    assert source.read_bytes() == before
+
+
+def test_rows_of_a_job_that_lost_its_description_are_not_used(tmp_path, many):
+    source, _ = many
+    output = tmp_path / "out.jsonl"
+    process = start(source, output)
+    wait_for_parts(process, output, 5)
+    process.kill()
+    process.communicate()
+    (tmp_path / "out.jsonl.job" / "job.json").unlink()
+    ran = textmill("run", source, "-o", output, "--engine", "echo", "--set", "max_new_tokens=3")
+    assert ran.code == 0
+    assert {row["generated_texts"][0] for row in read_lines(output)} == {"tex"}
+
+
+def test_a_damaged_description_is_refused(tmp_path, many):
+    source, _ = many
+    output = tmp_path / "out.jsonl"
+    process = start(source, output)
+    wait_for_parts(process, output, 3)
+    process.kill()
+    process.communicate()
+    (tmp_path / "out.jsonl.job" / "job.json").write_text("{")
+    ran = textmill("run", source, "-o", output, "--engine", "echo")
+    assert (ran.code, "job.json is damaged" in ran.err) == (2, True)
+
+
+def test_an_input_that_changes_while_it_is_read_is_refused(tmp_path, many):
+    source = tmp_path / "in.jsonl"
+    source.write_bytes(many[0].read_bytes())
+    output = tmp_path / "out.jsonl"
+    process = start(source, output)
+    wait_for_parts(process, output, 2)
+    with source.open("ab") as file:
+        file.write(b'{"id": "late", "text_inputs": "late"}\n')
+    _, err = process.communicate()
+    assert (process.returncode, b"has changed while it was read" in err) == (2, True)
+    assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"min_p": 0.1},
+        {"num_beam_groups": 2},
+        {"eos_token_id": 5},
+        {"src_lang": "en"},
+        {"tgt_lang": "de"},
+    ],
+    ids=lambda extra: next(iter(extra)),
+)
+def test_what_cannot_be_honoured_fails_its_record_only(tmp_path, extra):
+    rows = [{"id": 0, "text_inputs": "good"}, {"id": 1, "text_inputs": "bad", **extra}]
+    assert echo(write_lines(tmp_path / "in.jsonl", *rows), tmp_path).code == 3
+    (error,) = read_lines(tmp_path / "out.errors.jsonl")
+    assert (error["id"], error["code"]) == (1, "bad_parameter")
+
+
+def test_an_output_without_any_result_may_be_replaced(tmp_path):
+    source = write_lines(tmp_path / "in.jsonl", *ARTICLES)
+    wrong = echo(source, tmp_path, "--prompt", "{document}")
+    assert (wrong.code, "for example line 1, missing_field" in wrong.out) == (3, True)
+    assert echo(source, tmp_path, "--prompt", "{text_inputs}").code == 0
+
+
+def test_seeds_are_said_once(tmp_path):
+    source = write_lines(tmp_path / "in.jsonl", *ARTICLES)
+    assert echo(source, tmp_path, "--seed", "1", "--set", "seed=2").code == 2
+    ran = echo(source, tmp_path, env=environment(HYPER_PARAMS='{"seed": 7}'))
+    assert ran.code == 0
+    assert json.loads((tmp_path / "out.manifest.json").read_text())["seed"] == 7
+
+
+def test_nobody_reading_the_progress_is_no_reason_to_stop(tmp_path):
+    source = write_lines(tmp_path / "in.jsonl", *ARTICLES)
+    command = (
+        f"exec {sys.executable} -m textmill run {source} -o {tmp_path}/out.jsonl --engine echo"
+    )
+    for closed in ("2>&-", ">&-"):
+        done = subprocess.run(
+            ["sh", "-c", f"{command} --fresh {closed}"], env=environment(), check=False
+        )
+        assert done.returncode in (0, 2), closed
+        assert read_lines(tmp_path / "out.jsonl") == expected()
+
+
+def test_names_that_are_no_utf8_are_written_all_the_same(tmp_path):
+    source = tmp_path / os.fsdecode(b"caf\xe9.jsonl")
+    write_lines(source, *ARTICLES[:2], b"{")
+    assert echo(source, tmp_path).code == 3
+    assert r"caf\\udce9.jsonl" in (tmp_path / "out.manifest.json").read_text()
+
+
+def test_standard_output_is_no_output(tmp_path):
+    source = write_lines(tmp_path / "in.jsonl", *ARTICLES)
+    ran = textmill("run", source, "-o", "-", "--engine", "echo", cwd=tmp_path)
+    assert (ran.code, "needs the name of a file" in ran.err) == (2, True)

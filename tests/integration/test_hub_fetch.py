@@ -182,7 +182,7 @@ def test_an_interrupted_fetch_says_so_and_keeps_what_came(hub: HubServer, tmp_pa
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert errors == "interrupted: the same command goes on from here\n"
+    assert errors == "interrupted: the same command goes on where this one stopped\n"
     assert "spiece.model" in {p.name for p in tmp_path.rglob("*")}
 
 

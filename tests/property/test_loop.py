@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,7 +13,7 @@ from textmill.batching.loop import Loop
 from textmill.batching.scheduler import BatchLimits, Scheduler
 from textmill.core import Completion, Failure, Params, Request
 from textmill.engines.echo import EchoEngine
-from textmill.errors import EngineError, ErrorCode
+from textmill.errors import EngineError, ErrorCode, InvariantError
 from textmill.testing.engines import PoisonEngine
 
 PARAMS = Params()
@@ -92,3 +93,39 @@ def test_a_failure_says_why(errors):
     (outcome,), _ = run([[Request(0, 0, [1], PARAMS)]], engine, BatchLimits())
     expected = ErrorCode.OOM if isinstance(errors, MemoryError) else ErrorCode.TIMEOUT
     assert outcome.code is expected
+
+
+class InterruptedEngine(EchoEngine):
+    """An echo that the user interrupts once, with batches in flight."""
+
+    interrupted = False
+
+    def step(self):
+        if not self.interrupted:
+            self.interrupted = True
+            raise KeyboardInterrupt
+        return super().step()
+
+
+def test_an_interrupted_loop_leaves_nothing_for_the_next():
+    engine = InterruptedEngine()
+    with pytest.raises(KeyboardInterrupt):
+        run(
+            [[Request(n, 0, [1], PARAMS) for n in range(4)]],
+            engine,
+            BatchLimits(max_batch_tokens=1),
+        )
+    outcomes, _ = run([[Request(0, 0, [2], PARAMS)]], engine, BatchLimits())
+    assert [outcome.sequences[0].ids for outcome in outcomes] == [[2]]
+
+
+class SilentEngine(EchoEngine):
+    """Takes batches and never answers."""
+
+    def step(self):
+        return ()
+
+
+def test_an_engine_that_loses_its_batches_is_a_bug_and_not_a_hang():
+    with pytest.raises(InvariantError, match="answers none of 1"):
+        run([[Request(0, 0, [1], PARAMS)]], SilentEngine(), BatchLimits())

@@ -332,7 +332,7 @@ def test_sampling_parameters_without_sampling_pass_without_effect() -> None:
     """JumpStart's samples carry top_k and top_p without do_sample; they keep working."""
     r = resolver(command={"max_length": 50, "top_k": 50, "top_p": 0.95, "seed": 3})
     assert r.base == Params(max_new_tokens=49)
-    assert r.notes == ("top_p (the command) has no effect: do_sample is false",)
+    assert r.notes == ("top_p (the command) has no effect where do_sample is false",)
     assert r.provenance["top_p"] == (0.95, "command")
     assert r.for_record({"do_sample": True}) == Params(
         max_new_tokens=49, do_sample=True, top_p=0.95, seed=3
@@ -343,7 +343,7 @@ def test_a_note_of_records_appears_once() -> None:
     r = resolver()
     for temperature in (0.5, 0.6):
         r.for_record({"temperature": temperature})
-    assert r.notes == ("temperature (the record) has no effect: do_sample is false",)
+    assert r.notes == ("temperature (the record) has no effect where do_sample is false",)
 
 
 def test_beam_parameters_without_beams_pass_without_effect() -> None:
@@ -351,7 +351,7 @@ def test_beam_parameters_without_beams_pass_without_effect() -> None:
     assert (r.base.length_penalty, r.base.early_stopping) == (1.0, False)
     assert r.notes == ()
     r.for_record({"early_stopping": "never"})
-    assert r.notes == ("early_stopping (the record) has no effect: num_beams is 1",)
+    assert r.notes == ("early_stopping (the record) has no effect where num_beams is 1",)
 
 
 def test_a_wrong_value_is_an_error_even_without_effect() -> None:

@@ -12,6 +12,7 @@ from textmill.catalog.fetch import Transfer
 from textmill.core import Batch, Failure, Outcome, Record, Rejected, Request
 from textmill.engines.base import Tokenizer
 from textmill.errors import EngineError, UsageError
+from textmill.settings import read_settings
 from textmill.transform.setup import Setup, SetupRequest
 
 
@@ -72,7 +73,7 @@ def load(
     engine: str = "auto",
     precision: str = "auto",
     threads: int | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     truncate: bool = False,
     max_input_tokens: int | None = None,
     max_batch_tokens: int | None = None,
@@ -94,7 +95,7 @@ def load(
         max_input_tokens=max_input_tokens,
         max_batch_tokens=max_batch_tokens,
         offline=offline,
-        home=home,
+        home=home or read_settings().home,
         on_transfer=on_transfer,
     )
     return Generator(Setup(request))

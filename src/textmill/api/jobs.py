@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from textmill.catalog.fetch import Transfer
 from textmill.errors import ErrorCode
+from textmill.settings import read_settings
 from textmill.transform.commit import Totals
 from textmill.transform.execute import OnProgress
 from textmill.transform.job import JobFolder
@@ -74,7 +75,7 @@ def run(
     parameters: Mapping[str, Any] | None = None,
     hyper_params: str | None = None,
     record_params: bool = True,
-    seed: int = 0,
+    seed: int | None = None,
     sample: int | None = None,
     truncate: bool = False,
     max_input_tokens: int | None = None,
@@ -122,7 +123,7 @@ def run(
             threads=threads,
             max_batch_tokens=max_batch_tokens,
             offline=offline,
-            home=home,
+            home=home or read_settings().home,
             on_transfer=on_transfer,
         ),
         sample=sample,

@@ -14,6 +14,7 @@ from msgspec import Struct
 from textmill.api.generation import run_in_memory
 from textmill.catalog.fetch import Transfer
 from textmill.core import Record, Rejected
+from textmill.settings import read_settings
 from textmill.transform.plan import InputDigest
 from textmill.transform.reading import Inputs, RowReader, digest_input, find_inputs
 from textmill.transform.setup import Setup, SetupRequest
@@ -77,7 +78,7 @@ def preview(
     parameters: Mapping[str, Any] | None = None,
     hyper_params: str | None = None,
     record_params: bool = True,
-    seed: int = 0,
+    seed: int | None = None,
     sample: int | None = None,
     truncate: bool = False,
     max_input_tokens: int | None = None,
@@ -110,7 +111,7 @@ def preview(
         threads=threads,
         max_batch_tokens=max_batch_tokens,
         offline=offline,
-        home=home,
+        home=home or read_settings().home,
         on_transfer=on_transfer,
     )
     with tempfile.TemporaryDirectory(prefix="textmill-") as folder:

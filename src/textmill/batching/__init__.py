@@ -1,1 +1,1 @@
-"""The shared core: cost, scheduler, loop. Batch and live differ in Source and Sink only."""
+"""The shared core: scheduler, loop. Batch and live differ in Source and Sink only."""

@@ -83,11 +83,12 @@ class Loop:
     def run(self) -> LoopStats:
         """Until the source has ended and every request has its outcome."""
         started = self._idle_since = self._clock.now()
-        while True:
-            self._fill()
-            if not self._in_flight:
-                break
-            self._step()
+        try:
+            while self._fill():
+                self._step()
+        except BaseException:
+            self._engine.abandon()  # what was in flight must not answer a later loop
+            raise
         self.stats.seconds = self._clock.now() - started
         self.stats.starved_seconds += self._clock.now() - self._idle_since
         return self.stats
@@ -99,16 +100,20 @@ class Loop:
             name = self._engine.capabilities.name
             raise InvariantError(f"the engine {name} answers none of {before} requests in flight")
 
-    def _fill(self) -> None:
-        """Keep the engine full: a free engine never waits for a batch that could be had."""
+    def _fill(self) -> bool:
+        """Keep the engine full: a free engine never waits for a batch that could be had.
+
+        Returns whether anything is in flight.
+        """
         while self._engine.room() > 0:
             batch = self._next_batch()
             if batch is None:
-                return
+                break
             self._launch(batch)
             failed = self._attempt(partial(self._engine.add, batch))
             if failed:
                 self._sink.give(self._landed(failed))
+        return self._in_flight > 0
 
     def _next_batch(self) -> Batch | None:
         """A batch to compute, taking windows as needed; None if there is none to be had now."""

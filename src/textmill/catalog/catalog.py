@@ -118,12 +118,14 @@ def interpret(name: str, version: str = "*") -> Target:
 
 
 def _path(name: str) -> Path | None:
-    path = Path(name).expanduser()
-    if name in {".", ".."} or name.startswith(PATH_STARTS):
-        return path
-    if (path / "config.json").is_file() or path.is_file():
-        return path
-    return None
+    try:
+        path = Path(name).expanduser()
+        if name in {".", ".."} or name.startswith(PATH_STARTS):
+            return path
+        archive = name.endswith(ARCHIVE_ENDS) and path.is_file()
+        return path if archive or (path / "config.json").is_file() else None
+    except (OSError, RuntimeError) as error:  # a name too long, a home that nobody has
+        raise ModelNotFound(f"{name[:200]} is not a name that can be looked up: {error}") from error
 
 
 def _one_version(name: str, suffix: str, version: str) -> str:

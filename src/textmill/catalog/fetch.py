@@ -59,6 +59,9 @@ def fetch(
         raise offline(repository, revision)
     snapshot = hubs.look_up(hub, repository, revision)
     folder = hub_folder(home, repository, snapshot.commit)
+    if is_complete(folder):  # it never changes again, and a running job holds its lock
+        remember_commit(home, repository, revision, snapshot.commit)
+        return folder
     try:
         with building(home, folder):
             if not is_complete(folder):
@@ -79,6 +82,8 @@ def unpack(archive: Path, *, home: Path) -> Path:
     except OSError as error:
         raise ModelNotFound(f"{archive} cannot be read: {error.strerror}") from error
     folder = archive_folder(home, sha256)
+    if is_complete(folder):
+        return folder
     try:
         with building(home, folder):
             if not is_complete(folder):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 import textwrap
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -28,59 +30,72 @@ _BAR_CELLS = 34
 
 
 class RunDisplay:
-    """Progress of one job on standard error. Cheap to update: it draws at most 5 times a second."""
+    """Progress of one job on standard error, drawn by a thread of its own.
+
+    So a line comes every ten seconds however long a batch takes. `update` costs nothing.
+    """
 
     def __init__(self, *, quiet: bool = False) -> None:
+        self._terminal = not quiet and sys.stderr is not None and sys.stderr.isatty()
         self._quiet = quiet
-        self._terminal = sys.stderr.isatty() and not quiet
         self._live: Live | None = None
         self._title = ""
-        self._started = self._drawn = time.monotonic()
+        self._started = time.monotonic()
         self._last: Progress | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="textmill-display", daemon=True)
 
     def __enter__(self) -> RunDisplay:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
         if self._live is not None:
-            if self._last is not None:
-                self._live.update(self._block(self._last), refresh=True)
+            self._draw()
             self._live.stop()
 
     def start(self, prepared: Prepared) -> None:
         """The job is ready: name it and begin to count time."""
         self._title = prepared.title
-        self._started = self._drawn = time.monotonic()
-        if not self._quiet and not self._terminal:
-            print(self._title, file=sys.stderr, flush=True)
+        self._started = time.monotonic()
+        if self._quiet:
+            return
+        if not self._terminal:
+            self._print(self._title)
+        self._thread.start()
 
     def update(self, progress: Progress) -> None:
-        """Show how far the job is, if it is time to."""
+        """How far the job is, to be shown when it is time to."""
         self._last = progress
-        now = time.monotonic()
-        if self._quiet or now - self._drawn < self._interval:
+
+    def _run(self) -> None:
+        wait = _REDRAW_SECONDS if self._terminal else FIRST_LINE_SECONDS
+        while not self._stop.wait(wait):
+            self._draw()
+            wait = _REDRAW_SECONDS if self._terminal else PLAIN_LINE_SECONDS
+
+    def _draw(self) -> None:
+        if self._last is None or self._quiet:
             return
-        self._drawn = now
-        if self._terminal:
-            self._draw(progress)
-        else:
-            line = "   ".join(facts(progress, now - self._started))
-            print(line, file=sys.stderr, flush=True)
-
-    @property
-    def _interval(self) -> float:
-        if self._terminal:
-            return _REDRAW_SECONDS
-        return FIRST_LINE_SECONDS if self._drawn == self._started else PLAIN_LINE_SECONDS
-
-    def _draw(self, progress: Progress) -> None:
+        if not self._terminal:
+            self._print("   ".join(facts(self._last, time.monotonic() - self._started)))
+            return
         if self._live is None:
             from rich.console import Console
             from rich.live import Live
 
-            self._live = Live(console=Console(stderr=True), auto_refresh=False, transient=False)
+            self._live = Live(console=Console(stderr=True), auto_refresh=False)
             self._live.start()
-        self._live.update(self._block(progress), refresh=True)
+        self._live.update(self._block(self._last), refresh=True)
+
+    def _print(self, line: str) -> None:
+        """A line on standard error; nobody reading it is no reason to stop the job."""
+        try:
+            print(printable(line), file=sys.stderr, flush=True)
+        except (OSError, ValueError, AttributeError):
+            self._quiet = True
 
     def _block(self, progress: Progress) -> str:
         from rich.markup import escape
@@ -139,7 +154,8 @@ def facts(progress: Progress, elapsed: float) -> list[str]:
         found.append(f"ETA {duration((progress.total - progress.rows) / speed)}")
     found.append(f"ok {progress.ok:,}")
     if progress.errors:
-        causes = ", ".join(f"{code} {count:,}" for code, count in progress.codes.most_common())
+        codes = Counter(progress.codes.copy())  # the job counts on while this is drawn
+        causes = ", ".join(f"{code} {count:,}" for code, count in codes.most_common())
         found.append(f"errors {progress.errors:,} ({causes})")
     if progress.resumed:
         found.append(f"resumed from {progress.resumed:,}")
@@ -169,11 +185,13 @@ def summary(job: Job) -> None:
     if not job.already_done:
         print(_speed(job.manifest))
     for warning in job.manifest["warnings"]:
-        print(f"note: {warning}")
+        print(f"note: {printable(warning)}")
     print(f"results   {job.output}")
-    if counts.failed or counts.invalid:
+    if (counts.failed or counts.invalid) and job.errors_output.exists():
         causes = ", ".join(f"{code} {count:,}" for code, count in counts.codes.items())
+        first = next(job.failures)
         print(f"errors    {job.errors_output}   ({causes})")
+        print(f"          for example line {first.line}, {first.code}: {printable(first.message)}")
     print(f"manifest  {job.manifest_path}")
 
 
@@ -197,7 +215,8 @@ def preview(found: Preview) -> None:
         fate = "cut (--truncate)" if found.truncate else "refused (too_long)"
         print(f"  limit {found.limit:,}: {found.over_limit:,} texts are longer and would be {fate}")
     for code, count in found.rejected.items():
-        print(f"  {count:,} rows would fail with {code}, for example: {found.messages[code]}")
+        message = printable(found.messages[code])
+        print(f"  {count:,} rows would fail with {code}, for example: {message}")
     print("\nparameters")
     for name, (value, origin) in found.parameters.items():
         print(f"  {name} = {value!r}   ({origin})")

@@ -5,12 +5,13 @@ Heavy modules are imported by the command that needs them, so that `--help` answ
 
 from __future__ import annotations
 
+import os
 import sys
 
 from cyclopts import App
 
 from textmill import __version__
-from textmill.cli.runner import run_app
+from textmill.cli.runner import INTERRUPTED, run_app
 
 app = App(
     name="textmill",
@@ -48,4 +49,7 @@ Names: a catalog id, or a Hugging Face repository as org/name[@revision].""",
 
 def main() -> None:
     """Entry point of the `textmill` command."""
-    sys.exit(run_app(app, sys.argv[1:]))
+    status = run_app(app, sys.argv[1:])
+    if status == INTERRUPTED:
+        os._exit(status)  # an engine may still compute; everything that counts is on disk
+    sys.exit(status)

@@ -48,7 +48,8 @@ def list_models(*words: str, cached: CachedOnly = False, json: Json = False) -> 
         print_json(rows)
         return
     header = ("MODEL", "REPOSITORY", "CACHED", "LICENCE", "RUNS", "FOR")
-    print_table(header, [view.list_line(row) for row in rows])
+    lines = [view.list_line(row) for row in rows]
+    print_table(header, lines, optional=("FOR", "REPOSITORY"))
 
 
 @app.command

@@ -16,8 +16,13 @@ def print_json(value: object) -> None:
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
 
 
-def print_table(header: tuple[str, ...], lines: list[tuple[str, ...]]) -> None:
-    """A table on a terminal, tab-separated lines elsewhere."""
+def print_table(
+    header: tuple[str, ...], lines: list[tuple[str, ...]], *, optional: tuple[str, ...] = ()
+) -> None:
+    """A table on a terminal, tab-separated lines elsewhere.
+
+    optional: columns to leave out, the first first, as long as the terminal is too narrow.
+    """
     if not sys.stdout.isatty():
         for line in (header, *lines):
             sys.stdout.write("\t".join(line) + "\n")
@@ -26,12 +31,21 @@ def print_table(header: tuple[str, ...], lines: list[tuple[str, ...]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    console = Console()
+    for column in optional:
+        if (
+            sum(max(map(len, cells)) + 2 for cells in zip(header, *lines, strict=True))
+            > console.width
+        ):
+            at = header.index(column)
+            header = header[:at] + header[at + 1 :]
+            lines = [line[:at] + line[at + 1 :] for line in lines]
     table = Table(box=None, header_style="bold", pad_edge=False)
     for title in header:
         table.add_column(title, no_wrap=title not in {"REPOSITORY", "FOR"})
     for line in lines:
         table.add_row(*(Text(cell) for cell in line))
-    Console().print(table)
+    console.print(table)
 
 
 def human_bytes(count: int) -> str:

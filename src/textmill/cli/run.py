@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,7 +21,7 @@ def run(
     keep: Annotated[list[str] | None, Parameter(negative=())] = None,
     set: Annotated[list[str] | None, Parameter(name="--set", negative=())] = None,
     record_params: bool = True,
-    seed: int = 0,
+    seed: int | None = None,
     sample: int | None = None,
     truncate: Annotated[bool, Flag] = False,
     max_input_tokens: int | None = None,
@@ -57,7 +58,7 @@ def run(
     record_params
         Whether records may carry generation parameters of their own.
     seed
-        Keys all sampling of the job.
+        Keys all sampling of the job; 0 by default.
     sample
         Stop after this many rows.
     truncate
@@ -65,7 +66,7 @@ def run(
     max_input_tokens
         Longest input in tokens, if shorter than the model's own limit.
     max_errors
-        Stop (exit 4) once this many rows failed: a number, or a share such as 1%.
+        Stop (exit 4) once more rows than this have failed: a number, or a share such as 1%.
     engine
         What computes: auto, ct2 or echo (answers each text with itself, needs no model).
     precision
@@ -85,13 +86,17 @@ def run(
     """
     import textmill
     from textmill.cli import display
+    from textmill.cli.runner import STANDARD_INPUT
     from textmill.errors import UsageError
     from textmill.params import parse_settings
     from textmill.settings import read_settings
 
+    if str(output) == STANDARD_INPUT:
+        raise UsageError("-o needs the name of a file: a result appears whole, or not at all")
     if not inputs:
         raise UsageError("no input", hint="textmill run INPUT… -o OUTPUT; - reads standard input")
     settings = read_settings()
+    inputs = tuple("-" if name == STANDARD_INPUT else name for name in inputs)
     options: dict[str, Any] = {
         "model": model,
         "prompt": prompt,
@@ -130,5 +135,6 @@ def run(
             on_progress=screen.update,
             on_start=screen.start,
         )
-    display.summary(job)
+    with suppress(OSError, ValueError, AttributeError):  # the job is done, whoever reads of it
+        display.summary(job)
     return 0 if job.counts.ok == job.counts.rows else 3

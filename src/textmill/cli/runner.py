@@ -6,12 +6,15 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 
 from cyclopts import App, CycloptsError
 
 from textmill.errors import TextmillError, UsageError
 
 INTERRUPTED = 130
+STANDARD_INPUT = "/dev/stdin"
+"""What a lone dash is turned into: the parser would take it for a flag."""
 
 
 def run_app(app: App, argv: Sequence[str]) -> int:
@@ -20,6 +23,9 @@ def run_app(app: App, argv: Sequence[str]) -> int:
     The app must be made with `suppress_keyboard_interrupt=False`, or Ctrl-C ends it in silence.
     """
     signal.signal(signal.SIGTERM, _interrupt)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a terminal without UTF-8 still gets its words
+            stream.reconfigure(errors="replace")
     try:
         result = app(
             [_standard_input(argument) for argument in argv],
@@ -27,24 +33,41 @@ def run_app(app: App, argv: Sequence[str]) -> int:
             print_error=False,
             result_action="return_value",
         )
+        status = result if isinstance(result, int) else 0
+    except (TextmillError, CycloptsError, KeyboardInterrupt, MemoryError, OSError) as error:
+        message, status = explain(error)
+        sys.stderr.write(printable(message))
+        sys.stderr.flush()
+    return status if _flushed() else status or UsageError.exit_code
+
+
+def explain(error: BaseException) -> tuple[str, int]:
+    """What to print for an error that ends a command, and its exit code."""
+    if isinstance(error, TextmillError):
+        return f"error: {error}\n", error.exit_code
+    if isinstance(error, CycloptsError):
+        words = " ".join(["textmill", *(error.command_chain or ())])
+        return f"error: {error}\n  see {words} --help\n", UsageError.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted: the same command goes on where this one stopped\n", INTERRUPTED
+    if isinstance(error, MemoryError):
+        return "error: out of memory\n  a job keeps its finished rows\n", TextmillError.exit_code
+    if isinstance(error, BrokenPipeError):  # the reader of a pipe (head, less) has seen enough
+        return "", 0
+    return f"error: {error}\n", UsageError.exit_code
+
+
+def _flushed() -> bool:
+    """Whether all output was taken; if not, what is left is dropped, so that exit is silent."""
+    try:
         sys.stdout.flush()
-    except CycloptsError as error:
-        sys.stderr.write(f"error: {error}\n  see {app.name[0]} --help\n")
-        return UsageError.exit_code
-    except TextmillError as error:
-        sys.stderr.write(f"error: {printable(str(error))}\n")
-        return error.exit_code
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted: the same command goes on from here\n")
-        return INTERRUPTED
-    except MemoryError:
-        sys.stderr.write("error: out of memory\n  finished rows are kept: use --max-batch-tokens\n")
-        return TextmillError.exit_code
     except BrokenPipeError:
-        # The reader of a pipe (head, less) has seen enough; Python would complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    return result if isinstance(result, int) else 0
+    except (OSError, ValueError, AttributeError) as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.stderr.write(f"error: the output could not be written: {error}\n")
+        return False
+    return True
 
 
 def _interrupt(*_: object) -> None:
@@ -53,8 +76,7 @@ def _interrupt(*_: object) -> None:
 
 
 def _standard_input(argument: str) -> str:
-    """A lone dash looks like a flag to the parser; the file it means does not."""
-    return "/dev/stdin" if argument == "-" else argument
+    return STANDARD_INPUT if argument == "-" else argument
 
 
 def printable(text: str) -> str:

@@ -66,6 +66,9 @@ class Engine(Protocol):
         failed as a whole; the batch is then forgotten, and other batches in flight go on.
         """
 
+    def abandon(self) -> None:
+        """Forget all batches in flight: `step` will not return them. For a Loop that was broken."""
+
     def close(self) -> None:
         """Give memory and threads back. Idempotent; batches in flight are abandoned."""
 

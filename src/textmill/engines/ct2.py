@@ -35,14 +35,20 @@ from textmill.errors import EngineError, ErrorCode
 _BATCH_TOKENS = 2048
 """Smaller batches leave the decoder idle, larger ones leave the cache (docs/performance.md)."""
 
-_POLL_SECONDS = 0.0005
+_POLL_SECONDS, _LONGEST_POLL_SECONDS = 0.0005, 0.005
+"""CTranslate2's futures can only be asked or waited for, and a wait hears no Ctrl-C."""
+
+_busy: list[Any] = []
 _seeding = threading.Lock()
 """CTranslate2 has one seed for the process, read when a worker first draws a number."""
 
 _NOTES = (
     "Beam search ends as CTranslate2 ends it, so that some texts differ from those of "
-    "transformers; each has the score that transformers gives it.",
+    "transformers.",
     "Sampled texts depend on the seed and on the records that share a batch.",
+    "Beam search that bans tokens (minimum length, n-grams, words) scores what is left as "
+    "transformers does with renormalize_logits=true, so that texts may differ without it.",
+    "Texts under max_time depend on the speed of the machine.",
 )
 _INT8_NOTE = "In int8 a text may depend on the records that share its batch."
 
@@ -133,18 +139,30 @@ class Ct2Engine:
 
     def step(self) -> Sequence[Outcome]:
         """The outcomes of one batch, the one that is done first."""
+        pause = _POLL_SECONDS
         while self._jobs:
             self._start_deferred()
             done = next((job for job in self._jobs if job.is_done()), None)
             if done is not None:
                 return self._finish(done)
-            time.sleep(_POLL_SECONDS)
+            time.sleep(pause)
+            pause = min(pause * 1.5, _LONGEST_POLL_SECONDS)
         return ()
+
+    def abandon(self) -> None:
+        """Forget the batches in flight.
+
+        CTranslate2 computes them to their end, and a translator waits for that when it goes; one
+        that is busy is kept, so that Ctrl-C is not held up.
+        """
+        if any(not job.is_done() for job in self._jobs):
+            _busy.append(self._translator)
+        self._jobs.clear()
 
     def close(self) -> None:
         """Give the model's memory back."""
         self._closed = True
-        self._jobs.clear()
+        self.abandon()
         self._translator = None
 
     def _load(self, workers: int) -> Any:
@@ -271,7 +289,7 @@ def _cause(error: Exception) -> EngineError:
     """The error of a batch, with the code that its records get when each fails alone."""
     if isinstance(error, EngineError):
         return error
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or "alloc" in str(error):  # bad_alloc, mkl_malloc: …
         cause = EngineError("out of memory", code=ErrorCode.OOM)
     else:
         cause = EngineError(f"{type(error).__name__}: {error}")

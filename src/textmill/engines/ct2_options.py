@@ -25,6 +25,9 @@ PATIENCE = 4.0
 """Beams that end before a search without early_stopping stops, in num_beams."""
 
 
+_LEAST_TOP_P = 1e-6
+
+
 def check(params: Params, architecture: Architecture) -> None:
     """Raise `UnsupportedParameter` for what CTranslate2 cannot do as transformers does it."""
     _check_positions(params, architecture)
@@ -42,7 +45,9 @@ def _check_positions(params: Params, architecture: Architecture) -> None:
     limit = architecture.max_positions
     if limit is not None and params.max_new_tokens > limit:
         raise _refuse(
-            params, "max_new_tokens", f"allows at most {limit}: this model has no more positions"
+            params,
+            "max_new_tokens",
+            f"allows at most {limit}, all the positions this model has",
         )
 
 
@@ -144,7 +149,8 @@ def options(params: Params, architecture: Architecture) -> dict[str, Any]:
     if params.do_sample:
         return common | {
             "sampling_topk": min(params.top_k, architecture.decoder_vocab_size),
-            "sampling_topp": params.top_p,
+            # 0 keeps the likeliest token, as every share below its own does; CTranslate2 wants more
+            "sampling_topp": max(params.top_p, _LEAST_TOP_P),
             "sampling_temperature": params.temperature,
         }
     if params.num_beams == 1:

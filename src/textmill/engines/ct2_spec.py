@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textmill.engines.checkpoint import BartArchitecture, Checkpoint, T5Architecture
-from textmill.errors import UnsupportedModel
+from textmill.errors import CorruptModel, UnsupportedModel
 
 PRECISIONS = ("int8", "float32")
 
@@ -172,6 +172,11 @@ class _Builder:
             spec.weight_scale = scale
 
     def _matrix(self, weight: NDArray[np.float32]) -> tuple[Any, NDArray[np.float32] | None]:
+        if not np.isfinite(weight).all():
+            raise CorruptModel(
+                "a weight matrix of the model holds NaN or infinity",
+                hint="the file is damaged, or was saved from a training run that diverged",
+            )
         return _quantize(weight) if self._int8 else (weight, None)
 
 

@@ -71,9 +71,13 @@ class EchoEngine:
             for request in self._waiting.popleft().requests
         ]
 
-    def close(self) -> None:
+    def abandon(self) -> None:
         """Forget what is in flight."""
         self._waiting.clear()
+
+    def close(self) -> None:
+        """Forget what is in flight."""
+        self.abandon()
 
 
 _NEUTRAL = {

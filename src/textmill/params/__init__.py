@@ -13,10 +13,15 @@ from textmill.params.dialects import (
     parse_settings,
     payload_parameters,
 )
+from textmill.params.foreign import REFUSED
 from textmill.params.precedence import Layer, Resolver
-from textmill.params.schema import PARAMETERS, USER_NAMES, Parameter, check
+from textmill.params.schema import BY_NAME, PARAMETERS, USER_NAMES, Parameter, check
+
+KNOWN_NAMES: frozenset[str] = frozenset(BY_NAME) | REFUSED.keys()
+"""Every name that means a parameter to transformers: used in a record, it is one, or is refused."""
 
 __all__ = [
+    "KNOWN_NAMES",
     "PARAMETERS",
     "USER_NAMES",
     "Layer",

@@ -109,7 +109,7 @@ def _drop(
         values[name] = default
         said = fields[name]
         if said.origin.is_user and name != "seed":
-            notes.append(f"{said.name} ({said.origin.label}) has no effect: {why}")
+            notes.append(f"{said.name} ({said.origin.label}) has no effect where {why}")
 
 
 def _check_sequences(fields: Fields) -> None:

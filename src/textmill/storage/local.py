@@ -108,7 +108,7 @@ def _similar_hint(path: str) -> str:
     folder = Path(path).parent
     try:
         close = difflib.get_close_matches(
-            Path(path).name, [entry.name for entry in folder.iterdir()], n=1
+            Path(path).name, [entry.name for entry in folder.iterdir() if entry.is_file()], n=1
         )
     except OSError:
         return f"there is no readable folder {folder}"

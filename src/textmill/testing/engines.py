@@ -61,6 +61,11 @@ class PoisonEngine:
             raise BatchError(self._doomed.pop()) from self._error
         return self._inner.step()
 
+    def abandon(self) -> None:
+        """Forget the doomed, and as the engine inside."""
+        self._doomed.clear()
+        self._inner.abandon()
+
     def close(self) -> None:
         """As the engine inside."""
         self._inner.close()

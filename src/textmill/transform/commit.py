@@ -143,6 +143,17 @@ def _check_ordinals(path: Path, part: Part, *, first: int) -> None:
 
 
 def write_manifest(folder: JobFolder, manifest: dict[str, Any]) -> None:
-    """Commit the job."""
-    encoded = msgspec.json.encode(manifest)
+    """Commit the job. Bytes of a file name that are no UTF-8 are written as \\udcNN."""
+    encoded = msgspec.json.encode(_encodable(manifest))
     write_atomic(str(folder.manifest), msgspec.json.format(encoded, indent=1) + b"\n")
+
+
+def _encodable(value: Any) -> Any:
+    """The value with every text in it fit for UTF-8."""
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_encodable(key): _encodable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_encodable(item) for item in value]
+    return value

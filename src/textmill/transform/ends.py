@@ -176,7 +176,9 @@ class JobSink:
         if len(record.texts) == 1:
             return (piece,)
         count = len(record.texts)
-        waiting = self._waiting.setdefault(record.ordinal, _Pieces([None] * count, count))
+        waiting = self._waiting.get(record.ordinal)
+        if waiting is None:
+            waiting = self._waiting[record.ordinal] = _Pieces([None] * count, count)
         waiting.pieces[piece.outcome.request.index] = piece
         waiting.left -= 1
         if waiting.left:

@@ -32,6 +32,7 @@ class JobFolder:
         self.path = output.with_name(output.name + ".job")
         self.parts = self.path / "parts"
         self.spool = self.path / "stdin.jsonl"
+        self.record = self.path / "job.json"
         self._lock: IO[bytes] | None = None
 
     @property
@@ -45,30 +46,51 @@ class JobFolder:
         return self.output.with_name(f"{stem(self.output)}.manifest.json")
 
     @property
+    def outputs(self) -> tuple[Path, ...]:
+        """The three files that are one output."""
+        return self.output, self.errors_output, self.manifest
+
+    @property
     def holds_rows(self) -> bool:
-        """Whether an earlier run left finished rows."""
-        return self.parts.exists() and any(self.parts.iterdir())
+        """Whether an earlier run left finished rows. Rows without a job.json are nobody's."""
+        return self.record.exists() and self.parts.exists() and any(self.parts.iterdir())
 
     def lock(self) -> None:
         """Create the folder and hold its lock. Raises `OutputError`, also if another run has it."""
+        self._refuse_a_foreign_folder()
         while self._lock is None:
             with output_errors(str(self.output)):
                 self.path.mkdir(exist_ok=True)
                 self.parts.mkdir(exist_ok=True)
                 file = (self.path / "lock").open("ab")
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.close()
-                raise OutputError(
-                    f"{self.output}: another run is working on this output",
-                    hint="wait for it to end, or choose another output",
-                ) from None
+            self._flock(file)
             # The run before may have finished, and removed the folder, between open and flock.
             if _is_at(file, self.path / "lock"):
                 self._lock = file
             else:
                 file.close()
+
+    def _refuse_a_foreign_folder(self) -> None:
+        with output_errors(str(self.path)):
+            foreign = self.path.exists() and not (self.path / "lock").exists()
+            if foreign and any(self.path.iterdir()):
+                raise OutputError(
+                    f"{self.path} is in the way, and is no job of textmill's",
+                    hint="move it, or choose another -o",
+                )
+
+    def _flock(self, file: IO[bytes]) -> None:
+        try:
+            with output_errors(str(self.path)):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OutputError as error:
+            file.close()
+            if not isinstance(error.__cause__, BlockingIOError):
+                raise
+            raise OutputError(
+                f"{self.output}: another run is working on this output",
+                hint="wait for it to end, or choose another output",
+            ) from None
 
     def leave(self) -> None:
         """Let the lock go. The folder stays if it holds finished rows, else it is removed."""
@@ -86,17 +108,22 @@ class JobFolder:
 
         Returns True when an earlier run is resumed. Raises `ResumeRefused`, listing what changed.
         """
-        record = self.path / "job.json"
         now = spec.identity()
-        if fresh:
-            self.forget_parts()
-        elif record.exists():
-            before = msgspec.json.decode(record.read_bytes(), type=dict[str, str])
-            if different := changes(before, now):
+        if not fresh and self.record.exists():
+            if different := changes(self._identity_before(), now):
                 self._refuse(different)
             return self.holds_rows
-        write_atomic(str(record), msgspec.json.format(msgspec.json.encode(now), indent=1))
+        self._forget_parts()
+        write_atomic(str(self.record), msgspec.json.format(msgspec.json.encode(now), indent=1))
         return False
+
+    def _identity_before(self) -> dict[str, str]:
+        try:
+            return msgspec.json.decode(self.record.read_bytes(), type=dict[str, str])
+        except msgspec.MsgspecError as error:
+            raise ResumeRefused(
+                f"{self.record} is damaged: {error}", hint="start over with --fresh"
+            ) from error
 
     def _refuse(self, different: list[str]) -> None:
         listed = "\n  ".join(different)
@@ -105,16 +132,22 @@ class JobFolder:
             hint="run the line it was started with, start over with --fresh, or choose another -o",
         )
 
-    def forget_parts(self) -> None:
-        """Throw finished rows away, for --fresh."""
+    def _forget_parts(self) -> None:
         with output_errors(str(self.path)):
             shutil.rmtree(self.parts, ignore_errors=True)
             self.parts.mkdir(parents=True)
 
     def remove(self) -> None:
-        """The job is committed, or holds nothing: remove the folder, then let the lock go."""
+        """The job is committed, or holds nothing: remove the folder, then let the lock go.
+
+        It is renamed first: half a folder under its own name would look like an unfinished job,
+        and another run could lock a new file in it.
+        """
+        removing = self.path.with_name(self.path.name + ".removing")
         with output_errors(str(self.path)):
-            shutil.rmtree(self.path, ignore_errors=True)
+            shutil.rmtree(removing, ignore_errors=True)
+            self.path.rename(removing)
+            shutil.rmtree(removing, ignore_errors=True)
             sync_folder(str(self.path.parent))
         self._unlock()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from fractions import Fraction
 from pathlib import Path
 
 import msgspec
@@ -23,7 +24,7 @@ class Progress(Struct):
     """How far a job is.
 
     rows: done so far, `resumed` of them by an earlier run. total: rows expected, None if unknown.
-    codes: rows without a result, by error code. seconds: since this run began.
+    codes: rows without a result, by error code. example: the error line of the first of them.
     """
 
     rows: int = 0
@@ -31,8 +32,7 @@ class Progress(Struct):
     total: int | None = None
     ok: int = 0
     codes: Counter[str] = msgspec.field(default_factory=Counter)
-    input_tokens: int = 0
-    output_tokens: int = 0
+    example: str = ""
 
     @property
     def errors(self) -> int:
@@ -44,10 +44,9 @@ class Progress(Struct):
         for row in rows:
             self.rows += 1
             self.resumed += resumed
-            self.input_tokens += row.inp
-            self.output_tokens += row.out
             if row.code:
                 self.codes[row.code] += 1
+                self.example = self.example or bytes(row.error).decode()
             else:
                 self.ok += 1
 
@@ -56,7 +55,7 @@ class ErrorBudget(Struct, frozen=True):
     """`--max-errors`: how many rows may fail before the job stops. Neither field: any number."""
 
     rows: int | None = None
-    share: float | None = None
+    share: Fraction | None = None
 
     @classmethod
     def parse(cls, text: str | int | None) -> ErrorBudget:
@@ -65,10 +64,10 @@ class ErrorBudget(Struct, frozen=True):
             if text is None:
                 return cls()
             if isinstance(text, str) and text.endswith("%"):
-                budget = cls(share=float(text[:-1]) / 100)
+                budget = cls(share=Fraction(text[:-1]) / 100)
             else:
-                budget = cls(rows=int(text))
-        except ValueError:
+                budget = cls(rows=int(text) if isinstance(text, int | str) else -1)
+        except (ValueError, ZeroDivisionError):
             budget = cls(rows=-1)
         if (budget.rows or 0) < 0 or not 0 <= (budget.share or 0) <= 1:
             raise UsageError(
@@ -86,10 +85,10 @@ class ErrorBudget(Struct, frozen=True):
             return
         causes = ", ".join(f"{code} {count}" for code, count in progress.codes.most_common())
         raise TooManyErrors(
-            f"{progress.errors} of {progress.rows} rows failed ({causes}); --max-errors allows"
-            f" {limit}",
-            hint="finished rows are kept: mend the input, or run the same line with a larger"
-            " --max-errors",
+            f"{progress.errors} of the first {progress.rows} finished rows failed ({causes});"
+            f" --max-errors allows {limit}; for example {progress.example}",
+            hint="finished rows are kept: the same line with a larger --max-errors goes on; with"
+            " a mended input it is another job (--fresh)",
         )
 
 

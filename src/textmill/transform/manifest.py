@@ -10,11 +10,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from textmill.core import Params
 from textmill.engines.base import Capabilities
 from textmill.storage.local import digest
 from textmill.telemetry import versions
+from textmill.transform.commit import OutputDigest, Totals
 from textmill.transform.execute import Executed
 from textmill.transform.job import JobFolder
 from textmill.transform.plan import JobSpec
@@ -92,17 +94,11 @@ def _warnings(spec: JobSpec, executed: Executed, base: Params) -> list[str]:
     totals = executed.totals
     warnings = []
     if totals.hit_length_limit:
-        origin = next(
-            (
-                spec.parameters[n][1]
-                for n in ("max_new_tokens", "max_length")
-                if n in spec.parameters
-            ),
-            "default",
-        )
+        names = ("max_new_tokens", "max_length", "num_new_tokens")
+        origin = next((spec.parameters[n][1] for n in names if n in spec.parameters), "default")
         warnings.append(
-            f"{totals.hit_length_limit:,} results met the length limit of {base.max_new_tokens}"
-            f" new tokens (from: {origin}) and may be cut; raise it with --set max_new_tokens=N"
+            f"{totals.hit_length_limit:,} results met their length limit and may be cut; unless a"
+            f" record says otherwise it is max_new_tokens={base.max_new_tokens} (from: {origin})"
         )
     if totals.truncated:
         warnings.append(
@@ -114,11 +110,21 @@ def _warnings(spec: JobSpec, executed: Executed, base: Params) -> list[str]:
 def finished_manifest(folder: JobFolder) -> dict[str, Any] | None:
     """The manifest of a job that is complete, its output being there unchanged; else None."""
     try:
-        manifest = msgspec.json.decode(folder.manifest.read_bytes())
-    except (FileNotFoundError, msgspec.DecodeError):
+        manifest = msgspec.json.decode(folder.manifest.read_bytes(), type=_Finished)
+        raw: dict[str, Any] = msgspec.json.decode(folder.manifest.read_bytes())
+    except (FileNotFoundError, msgspec.MsgspecError):
         return None
-    if not isinstance(manifest, dict) or not folder.output.exists():
+    if not folder.output.exists():
         return None
-    digests = {entry["name"]: entry["sha256"] for entry in manifest.get("outputs", [])}
-    complete = digests.get(folder.output.name) == digest(str(folder.output))
-    return manifest if complete else None
+    digests = {entry.name: entry.sha256 for entry in manifest.outputs}
+    return raw if digests.get(folder.output.name) == digest(str(folder.output)) else None
+
+
+class _Finished(Struct):
+    """What a manifest must have to be one of a finished job."""
+
+    identity: dict[str, str]
+    counts: Totals
+    outputs: list[OutputDigest]
+    warnings: list[str]
+    run: dict[str, Any]

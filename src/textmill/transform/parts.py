@@ -23,7 +23,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from textmill.errors import InputError
-from textmill.storage.base import output_errors
+from textmill.storage.base import input_errors, output_errors
 
 
 class Row(Struct, omit_defaults=True):
@@ -85,7 +85,8 @@ def read_part(path: Path) -> tuple[Part, int]:
     part, end = Part([]), 0
     if not path.exists():
         return part, end
-    data = path.read_bytes()
+    with input_errors(str(path)):
+        data = path.read_bytes()
     lines: list[bytes] = []
     position = 0
     for line in _whole_lines(data):

@@ -19,8 +19,8 @@ FIRST_WINDOW_ROWS = 256
 MAX_WINDOW_ROWS = 4096
 """Rows sorted together. More would save little padding (docs/decisions/jobs.md)."""
 
-MAX_WINDOW_CHARS = 64 * 2**20
-"""A window is closed early when its texts hold this many characters: memory stays bounded."""
+MAX_WINDOW_CHARS = 16 * 2**20
+"""A window is closed early when its records hold this many characters: memory stays bounded."""
 
 
 def window_sizes() -> Iterator[int]:
@@ -32,12 +32,16 @@ def window_sizes() -> Iterator[int]:
 
 
 class InputDigest(Struct, frozen=True, kw_only=True):
-    """One input file as it was when the job began; `lines` are counted after decompression."""
+    """One input file as it was when the job began.
+
+    lines: counted after decompression. state: inode, size and time of change in ns.
+    """
 
     name: str
     bytes: int
     sha256: str
     lines: int
+    state: tuple[int, int, int] = (0, 0, 0)
 
 
 class ModelIdentity(Struct, frozen=True, kw_only=True):
@@ -59,6 +63,7 @@ class JobSpec(Struct, frozen=True, kw_only=True):
     parameters: resolved value and origin of each generation parameter.
     record_params: whether records may carry parameters of their own.
     seed: keys all sampling. sample: only the first so many rows.
+    versions: of what a text depends on: textmill, the engine, the tokenizers.
     max_input_tokens: longest input; truncate: cut longer ones instead of refusing them.
     """
 
@@ -76,17 +81,18 @@ class JobSpec(Struct, frozen=True, kw_only=True):
     max_input_tokens: int | None
     truncate: bool
     limits: BatchLimits
+    versions: Mapping[str, str]
 
     def identity(self) -> dict[str, str]:
         """The parts that must be equal for a resume, each as canonical JSON."""
-        parts = {
-            "input": [(i.bytes, i.sha256) for i in self.inputs],
-            "model": self.model.files or self.model.name,
-            "parameters": {k: v for k, (v, _) in sorted(self.parameters.items())},
-        }
         names = ("engine", "precision", "prompt", "id_field", "keep", "record_params", "seed")
-        limits = ("sample", "max_input_tokens", "truncate", "limits")
-        parts |= {name: getattr(self, name) for name in names + limits}
+        limits = ("sample", "max_input_tokens", "truncate")
+        parts: dict[str, Any] = {name: getattr(self, name) for name in names + limits}
+        parts |= {f"input {n}": f"sha256 {i.sha256}" for n, i in enumerate(self.inputs, 1)}
+        parts |= {f"model file {name}": f"sha256 {sha}" for name, _, sha in self.model.files}
+        parts |= {f"parameter {name}": value for name, (value, _) in self.parameters.items()}
+        parts |= msgspec.to_builtins(self.limits)
+        parts |= {f"version of {name}": version for name, version in self.versions.items()}
         return {name: msgspec.json.encode(value).decode() for name, value in parts.items()}
 
 

@@ -10,8 +10,9 @@ from typing import Any, Self
 from msgspec import Struct
 
 from textmill.errors import OutputError, UsageError
-from textmill.storage.atomic import check_writable
+from textmill.storage.atomic import UNFINISHED_SUFFIX, check_writable
 from textmill.storage.local import same_file
+from textmill.telemetry import versions_of
 from textmill.transform.execute import Executed, OnProgress, Worker, execute
 from textmill.transform.job import JobFolder
 from textmill.transform.ledger import ErrorBudget
@@ -79,7 +80,9 @@ class Prepared:
             return manifest
 
         setup = self.setup
-        reader = RowReader(self._inputs, setup.shape, sample=self._request.sample)
+        reader = RowReader(
+            self._inputs, setup.shape, sample=self._request.sample, digests=self.spec.inputs
+        )
         worker = Worker(
             engine=setup.model.engine, tokenizer=setup.model.tokenizer, preparer=setup.preparer
         )
@@ -99,18 +102,19 @@ class Prepared:
     def _open(self, inputs: Inputs, stack: ExitStack) -> InputPaths:
         """Find the inputs, refuse to overwrite one, lock the job's folder."""
         folder = self.folder
-        folder.lock()  # first: what follows writes beside the output, and so may another run
         stack.callback(folder.leave)
-        for path in (folder.output, folder.errors_output, folder.manifest):
-            check_writable(str(path))
+        folder.lock()  # first: what follows writes beside the output, and so may another run
+        outputs = [str(path) for path in folder.outputs]
         found = find_inputs(inputs, folder.spool)
         for source in found.paths:
-            for output in (folder.output, folder.errors_output, folder.manifest):
-                if same_file(source, str(output)):
+            for output in outputs:
+                if same_file(source, output) or same_file(source, output + UNFINISHED_SUFFIX):
                     raise OutputError(
-                        f"{output} is an input of this job and would be overwritten",
+                        f"{source} is an input of this job and would be overwritten",
                         hint="choose another output with -o",
                     )
+        for output in outputs:
+            check_writable(output)
         return found
 
     def _spec(self) -> JobSpec:
@@ -124,14 +128,15 @@ class Prepared:
             precision=capabilities.precision,
             prompt=request.prompt,
             id_field=request.id,
-            keep=tuple(request.keep),
+            keep=setup.shape.keep,
             parameters=setup.resolver.provenance,
             record_params=request.record_params and not setup.resolver.record_params_ignored,
-            seed=request.seed,
+            seed=int(setup.resolver.provenance.get("seed", (0, ""))[0] or 0),
             sample=self._request.sample,
             max_input_tokens=setup.max_input_tokens,
             truncate=request.truncate,
             limits=setup.limits,
+            versions=versions_of("textmill", "ctranslate2", "tokenizers"),
         )
 
     def _finished_before(self) -> dict[str, Any] | None:
@@ -141,15 +146,19 @@ class Prepared:
         a run that was killed between two renames merges again.
         """
         folder = self.folder
-        if self._request.fresh or folder.holds_rows or not folder.output.exists():
+        there = [path for path in folder.outputs if path.exists()]
+        if self._request.fresh or folder.holds_rows or not there:
             return None
         manifest = finished_manifest(folder)
         if manifest is None:
             raise OutputError(
-                f"{folder.output} exists and is not the complete output of a job",
+                f"{there[0]} exists and is not the complete output of a job",
                 hint="choose another -o, or replace it with --fresh",
             )
-        if different := changes(manifest["identity"], self.spec.identity()):
+        different = changes(manifest["identity"], self.spec.identity())
+        if different and not manifest["counts"]["ok"]:
+            return None  # there is nothing to lose
+        if different:
             listed = "\n  ".join(different)
             raise OutputError(
                 f"{folder.output} is the output of another job:\n  {listed}",
@@ -181,9 +190,9 @@ class Prepared:
             notes.append(f"{found.blank_lines:,} blank lines were skipped")
         if found.unseen_columns:
             notes.append(f"no record has the kept column {', '.join(found.unseen_columns)}")
-        if resolver.records_ignored:
+        if resolver.record_params_ignored and reader.with_params:
             notes.append(
-                f"HYPER_PARAMS is set, so the parameters that {resolver.records_ignored:,} records"
-                " carry were ignored, as JumpStart does"
+                "HYPER_PARAMS is set, so records' own parameters were ignored, as JumpStart does"
+                f" (records with some: {reader.with_params:,})"
             )
         return notes

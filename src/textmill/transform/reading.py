@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -11,12 +10,13 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from textmill.core import Record
 from textmill.errors import InputError, UsageError
 from textmill.records.jsonl import JsonlReader
 from textmill.records.shape import Shape
 from textmill.storage.atomic import AtomicFile
-from textmill.storage.base import STANDARD_INPUT
-from textmill.storage.local import expand_inputs, open_input
+from textmill.storage.base import STANDARD_INPUT, input_errors
+from textmill.storage.local import digest, expand_inputs, open_input
 from textmill.transform.plan import InputDigest
 from textmill.transform.windows import Rows
 
@@ -86,27 +86,55 @@ def _spool_records(inputs: Any, spool: Path) -> None:
 
 def digest_input(path: str, name: str) -> InputDigest:
     """Size, digest and lines of one input. Raises `InputError`, for damaged gzip and zstd too."""
-    with Path(path).open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    lines = 0
+    sha256, lines, last = digest(path), 0, b"\n"
     with open_input(path) as stream:
         while data := stream.read(_CHUNK_BYTES):
             lines += data.count(b"\n")
             last = data[-1:]
-    if lines == 0 or last != b"\n":
-        lines += 1
-    return InputDigest(name=name, bytes=Path(path).stat().st_size, sha256=sha256, lines=lines)
+    lines += last != b"\n"
+    with input_errors(path):
+        status = Path(path).stat()
+    return InputDigest(
+        name=name,
+        bytes=status.st_size,
+        sha256=sha256,
+        lines=lines,
+        state=(status.st_ino, status.st_size, status.st_mtime_ns),
+    )
 
 
 class RowReader:
     """All rows of a job in order, at most `sample` of them. Keeps what was noticed on the way."""
 
-    def __init__(self, inputs: InputPaths, shape: Shape, *, sample: int | None) -> None:
-        self._inputs, self._sample = inputs, sample
+    def __init__(
+        self,
+        inputs: InputPaths,
+        shape: Shape,
+        *,
+        sample: int | None,
+        digests: Sequence[InputDigest] = (),
+    ) -> None:
+        """`digests`: the files as they must still be when they have been read."""
+        self._inputs, self._sample, self._digests = inputs, sample, digests
         self.reader = JsonlReader(shape)
+        self.with_params = 0
+        """Records read so far that carry parameters."""
 
     def chunks(self) -> Iterator[Rows]:
         """Lists of rows, file after file, ordinals without a gap."""
+        for rows in self._all_rows():
+            self.with_params += sum(1 for row in rows if isinstance(row, Record) and row.params)
+            yield rows
+        for path, digested in zip(self._inputs.paths, self._digests, strict=False):
+            with input_errors(path):
+                status = Path(path).stat()
+            if (status.st_ino, status.st_size, status.st_mtime_ns) != digested.state:
+                raise InputError(
+                    f"{digested.name} has changed while it was read",
+                    hint="run again when nothing writes to it any more",
+                )
+
+    def _all_rows(self) -> Iterator[Rows]:
         left = self._sample
         ordinal = 0
         for path, name in zip(self._inputs.paths, self._inputs.names, strict=True):

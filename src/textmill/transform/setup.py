@@ -17,8 +17,8 @@ from textmill.catalog.leases import lease
 from textmill.core import Params
 from textmill.engines.checkpoint import Checkpoint
 from textmill.engines.loading import LoadedModel, load_model
-from textmill.errors import UsageError
-from textmill.params import USER_NAMES, Layer, Origin, Resolver, parse_hyper_params
+from textmill.errors import ParameterError, PromptError, UsageError
+from textmill.params import KNOWN_NAMES, Layer, Origin, Resolver, parse_hyper_params
 from textmill.records.prompt import parse_prompt
 from textmill.records.shape import Shape
 from textmill.transform.plan import ModelIdentity
@@ -37,7 +37,7 @@ class SetupRequest(Struct, frozen=True, kw_only=True):
     parameters: Mapping[str, Any] = {}
     hyper_params: str | None = None
     record_params: bool = True
-    seed: int = 0
+    seed: int | None = None
     truncate: bool = False
     max_input_tokens: int | None = None
     engine: str = "auto"
@@ -45,7 +45,7 @@ class SetupRequest(Struct, frozen=True, kw_only=True):
     threads: int | None = None
     max_batch_tokens: int | None = None
     offline: bool = False
-    home: Path | None = None
+    home: Path
     on_transfer: Callable[[Transfer], None] | None = None
 
 
@@ -64,7 +64,7 @@ class Setup:
         self.artifact = find_model(request)
         with ExitStack() as stack:
             if self.artifact is not None:
-                stack.enter_context(lease(_home(request), self.artifact.folder))
+                stack.enter_context(lease(request.home, self.artifact.folder))
             self.model = _load(request, self.artifact)
             stack.callback(self.model.close)
             self.resolver = self._resolver(layers, request)
@@ -107,7 +107,8 @@ class Setup:
     def _resolver(self, layers: list[Layer], request: SetupRequest) -> Resolver:
         tokenizer, checkpoint = self.model.tokenizer, self.model.checkpoint
         if checkpoint is not None:
-            layers = [Layer(Origin.MODEL, model_layer(checkpoint)), *layers]
+            default = Layer(Origin.DEFAULT, default_length(checkpoint))
+            layers = [default, Layer(Origin.MODEL, model_layer(checkpoint)), *layers]
         if self.artifact is not None and self.artifact.entry is not None:
             layers = [Layer(Origin.CATALOG, self.artifact.entry.parameters), *layers]
         return Resolver(
@@ -136,18 +137,32 @@ class Setup:
 
 def shape_of(request: SetupRequest) -> Shape:
     """How records are read. Raises `PromptError`, `UsageError`."""
+    if request.prompt is not None:
+        _check_text("prompt", request.prompt)
     return Shape(
         id_field=request.id,
         prompt=None if request.prompt is None else parse_prompt(request.prompt),
-        keep=tuple(request.keep),
-        parameters=USER_NAMES,
+        keep=(request.keep,) if isinstance(request.keep, str) else tuple(request.keep),
+        parameters=KNOWN_NAMES,
         record_params=request.record_params,
     )
 
 
+def _check_text(name: str, text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise PromptError(f"the {name} is not UTF-8: {error.reason}") from error
+
+
 def user_layers(request: SetupRequest) -> list[Layer]:
     """What the user said about generation. Raises `ParameterError`."""
-    layers = [Layer(Origin.COMMAND, {"seed": request.seed, **request.parameters})]
+    said = dict(request.parameters)
+    if request.seed is not None:
+        if "seed" in said:
+            raise ParameterError("seed", said["seed"], "is given twice, as a parameter and as seed")
+        said["seed"] = request.seed
+    layers = [Layer(Origin.COMMAND, said)]
     if request.hyper_params is not None:
         layers.append(Layer(Origin.HYPER_PARAMS, parse_hyper_params(request.hyper_params)))
     return layers
@@ -164,6 +179,13 @@ def model_layer(checkpoint: Checkpoint) -> dict[str, Any]:
     return {**tokens, **said}
 
 
+def default_length(checkpoint: Checkpoint) -> dict[str, Any]:
+    """textmill's default length, or the model's whole output where that is shorter."""
+    positions = checkpoint.max_input_tokens  # one number serves input and output
+    default = Params().max_new_tokens
+    return {"max_new_tokens": min(default, positions)} if positions else {}
+
+
 def find_model(request: SetupRequest) -> Artifact | None:
     """The model's files, fetched if need be; None for the echo engine, which needs none."""
     if request.engine == ECHO:
@@ -176,7 +198,7 @@ def find_model(request: SetupRequest) -> Artifact | None:
         )
     return resolve(
         str(request.model),
-        home=_home(request),
+        home=request.home,
         hub=Hub(offline=request.offline),
         progress=request.on_transfer,
     )
@@ -188,13 +210,8 @@ def _load(request: SetupRequest, artifact: Artifact | None) -> LoadedModel:
         engine=request.engine,
         precision=request.precision,
         threads=request.threads,
-        cache_dir=_home(request) / "engines",
-        seed=request.seed,
+        cache_dir=request.home / "engines",
     )
-
-
-def _home(request: SetupRequest) -> Path:
-    return request.home or Path("~/.cache/textmill").expanduser()
 
 
 def _check_numbers(request: SetupRequest) -> None:

@@ -19,6 +19,9 @@ from textmill.transform.plan import MAX_WINDOW_CHARS
 
 Rows = list[Record | Rejected]
 
+Encoded = list[int] | str
+"""Token ids of a text, or why there are none."""
+
 _MAX_CHECKED = 4096
 
 
@@ -48,13 +51,20 @@ def gather(chunks: Iterable[Rows], sizes: Iterable[int]) -> Iterator[Rows]:
     for chunk in chunks:
         for row in chunk:
             rows.append(row)
-            if isinstance(row, Record):
-                chars += sum(map(len, row.texts))
+            chars += _size(row)
             if len(rows) == limit or chars >= MAX_WINDOW_CHARS:
                 yield rows
                 limit, rows, chars = next(limits), [], 0
     if rows:
         yield rows
+
+
+def _size(row: Record | Rejected) -> int:
+    """Characters that a row holds in memory."""
+    if isinstance(row, Rejected):
+        return len(row.message)
+    kept = sum(len(key) + len(value) for key, value in row.kept)
+    return len(row.id) + kept + sum(map(len, row.texts))
 
 
 def reject_duplicates(windows: Iterable[Rows]) -> Iterator[Rows]:
@@ -130,39 +140,45 @@ class Preparer:
             self._suffix[src_lang] = count_suffix_tokens(self._tokenizer, src_lang)
         return self._suffix[src_lang]
 
-    def _encode(self, jobs: Sequence[tuple[Record, Params]]) -> list[list[list[int]]]:
+    def _encode(self, jobs: Sequence[tuple[Record, Params]]) -> list[list[Encoded]]:
         """Token ids of each record's texts: one tokenizer call for each source language."""
         by_language: dict[str | None, list[tuple[int, str]]] = {}
         for at, (record, params) in enumerate(jobs):
             texts = by_language.setdefault(params.src_lang, [])
             texts.extend((at, text) for text in record.texts)
-        encoded: list[list[list[int]]] = [[] for _ in jobs]
+        encoded: list[list[Encoded]] = [[] for _ in jobs]
         for src_lang, texts in by_language.items():
             all_ids = self._tokenize([text for _, text in texts], src_lang)
             for (at, _), ids in zip(texts, all_ids, strict=True):
                 encoded[at].append(ids)
         return encoded
 
-    def _tokenize(self, texts: list[str], src_lang: str | None) -> list[list[int]]:
-        """Token ids of each text; none for a text that the tokenizer fails on."""
+    def _tokenize(self, texts: list[str], src_lang: str | None) -> list[Encoded]:
+        """Token ids of each text, or what the tokenizer says of it."""
         try:
-            return self._tokenizer.encode(texts, src_lang=src_lang)
-        except Exception:  # noqa: BLE001 - whatever it was, only its text may suffer
+            return [*self._tokenizer.encode(texts, src_lang=src_lang)]
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it was, only its text may suffer
             if len(texts) == 1:
-                return [[]]
+                return [f"the model's tokenizer fails on the text: {type(error).__name__}: {error}"]
             half = len(texts) // 2
             return self._tokenize(texts[:half], src_lang) + self._tokenize(texts[half:], src_lang)
 
-    def _admit(
+    def _admit(self, window: Window, record: Record, params: Params, found: list[Encoded]) -> None:
+        encoded = [ids for ids in found if ids and not isinstance(ids, str)]
+        if len(encoded) < len(found):
+            why = next((ids for ids in found if isinstance(ids, str)), "the text has no tokens")
+            window.rejected.append(reject(record, ErrorCode.BAD_RECORD, why))
+        else:
+            self._admit_tokens(window, record, params, encoded)
+
+    def _admit_tokens(
         self, window: Window, record: Record, params: Params, encoded: list[list[int]]
     ) -> None:
-        if not all(encoded):
-            message = "the model's tokenizer cannot read the text"
-            window.rejected.append(reject(record, ErrorCode.BAD_RECORD, message))
-            return
         limit = self._max_input_tokens
-        if limit is not None and any(len(ids) > limit for ids in encoded):
-            longest = max(map(len, encoded))
+        longest = max(map(len, encoded))
+        if limit is not None and longest > limit:
             if not self._truncate:
                 message = f"{longest} input tokens, the limit is {limit}; --truncate cuts them"
                 window.rejected.append(reject(record, ErrorCode.TOO_LONG, message))

@@ -7,6 +7,9 @@ from typing import Any
 
 from textmill.errors import CorruptModel
 
+MAX_LAYERS, MAX_SIZE = 1_000, 1 << 24
+"""Beyond any model; tables of these sizes are made before a weight is looked at."""
+
 
 class Config:
     """The values of one config.json. A key that is absent or null takes the default."""
@@ -18,8 +21,9 @@ class Config:
     def size(self, key: str, default: int | None = None) -> int:
         """A positive integer. Raises `CorruptModel` when there is neither value nor default."""
         value = self._get(key, default)
-        if not _is_int(value) or value < 1:
-            raise self._wrong(key, value, "a positive integer")
+        limit = MAX_LAYERS if "layers" in key else MAX_SIZE
+        if not _is_int(value) or not 1 <= value <= limit:
+            raise self._wrong(key, value, f"a positive integer of at most {limit:,}")
         return int(value)
 
     def divisor(self, key: str, of: int) -> int:

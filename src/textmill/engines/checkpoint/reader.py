@@ -29,6 +29,7 @@ _TOKENIZER_FILES = (
     "sentencepiece.bpe.model",
     "source.spm",
     "target.spm",
+    "target_vocab.json",
 )
 
 

@@ -67,6 +67,8 @@ class SafetensorsFile:
         shape, offsets = entry["shape"], entry["data_offsets"]
         if not _naturals(shape) or not _naturals(offsets) or len(offsets) != 2:
             raise CorruptModel(f"{where} has a malformed shape or data_offsets")
+        if not isinstance(entry["dtype"], str):
+            raise CorruptModel(f"{where} has a malformed dtype")
         if entry["dtype"] not in _STORED:
             return  # refused when it is used: buffers nobody needs may have any type
         expected = math.prod(shape) * np.dtype(_STORED[entry["dtype"]]).itemsize

@@ -31,6 +31,7 @@ MAX_MARKS = 64
 MAX_MEMO = 1_000_000
 MAX_TENSORS = 50_000
 MAX_NAME_BYTES = 256
+MAX_INT_KEY = 1 << 31
 
 ORDERED_DICT = "collections.OrderedDict"
 REBUILD_TENSOR = "torch._utils._rebuild_tensor_v2"
@@ -197,7 +198,7 @@ class _Machine:
         if not isinstance(target, dict) or len(items) % 2:
             raise self.corrupt("items are set on something that is not a dict")
         for key, value in zip(items[::2], items[1::2], strict=True):
-            if not isinstance(key, str | int):
+            if not isinstance(key, str) and not _is_plain_key(key):
                 raise self.unsafe(f"a dict key of type {type(key).__name__}")
             if key in target:
                 raise self.corrupt(f"the dict key {str(key)[:MAX_NAME_BYTES]!r} comes twice")
@@ -361,3 +362,8 @@ _REFUSED_OPCODES = {
     0x91: "FROZENSET", 0x92: "NEWOBJ_EX", 0x96: "BYTEARRAY8", 0x97: "NEXT_BUFFER",
     0x98: "READONLY_BUFFER",
 }  # fmt: skip
+
+
+def _is_plain_key(key: object) -> bool:
+    """Optimizer states have small numbers as keys; huge ones can be chosen to hash alike."""
+    return is_size(key) and key < MAX_INT_KEY
