@@ -6,7 +6,7 @@ import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
 
-_LIBRARIES = ("ctranslate2", "huggingface_hub", "msgspec", "numpy", "safetensors", "tokenizers")
+_LIBRARIES = ("ctranslate2", "huggingface_hub", "msgspec", "numpy", "tokenizers")
 
 
 def versions() -> dict[str, str]:
