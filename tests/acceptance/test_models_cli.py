@@ -80,7 +80,7 @@ def test_show_ends_with_the_command_to_run(models: Shell) -> None:
     assert shown.splitlines()[-1].split(maxsplit=1)[1] == (
         "textmill run INPUT.jsonl -o OUTPUT.jsonl --model t5-one-line-summary "
         "--prompt 'summarize: {document}' --set num_beams=5 --set max_length=50 "
-        "--set repetition_penalty=2.5 --set early_stopping=true"
+        "--set early_stopping=true"
     )
     facts = json.loads(models("show", "t5-one-line-summary", "--json").stdout)
     assert facts["licence"] == "mit"
