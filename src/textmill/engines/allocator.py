@@ -2,7 +2,7 @@
 
 An engine allocates and frees its activations layer by layer. glibc takes such large blocks from
 the kernel and returns them each time, so every layer pays for fresh zeroed pages: measured on the
-demo model, a third of all processor time (docs/decisions/ct2-engine.md).
+demo model, a third of all processor time (docs/performance.md).
 """
 
 from __future__ import annotations

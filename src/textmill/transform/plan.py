@@ -17,7 +17,7 @@ FIRST_WINDOW_ROWS = 256
 """The first windows are small, so that the engine starts and results appear at once."""
 
 MAX_WINDOW_ROWS = 4096
-"""Rows sorted together. More would save little padding (docs/decisions/jobs.md)."""
+"""Rows sorted together, and held in memory at once for each of up to four windows."""
 
 MAX_WINDOW_CHARS = 16 * 2**20
 """A window is closed early when its records hold this many characters: memory stays bounded."""
