@@ -152,19 +152,3 @@ class Failure(Struct, frozen=True):
 
 
 Outcome = Completion | Failure
-
-
-class Usage(Struct, frozen=True, kw_only=True):
-    """What one record cost, in tokens."""
-
-    input_tokens: int = 0
-    output_tokens: int = 0
-
-
-class Result(Struct, frozen=True, kw_only=True):
-    """One record's answer, in the order of its texts."""
-
-    record: Record
-    texts: tuple[str, ...]
-    usage: Usage
-    hit_length_limit: bool = False

@@ -12,8 +12,7 @@ TextmillError
 │  │  ├─ UnsupportedModel          an architecture or tokenizer textmill does not know
 │  │  ├─ CorruptModel              files that are damaged, missing or disagree
 │  │  └─ UnsafeModel               files that would have to be executed to be read
-│  ├─ ResumeRefused                the unfinished job was started with something else
-│  └─ MissingExtra                 a feature whose optional packages are not installed
+│  └─ ResumeRefused                the unfinished job was started with something else
 ├─ EngineError                     the engine failed on a batch (becomes a record's error)
 ├─ TooManyErrors                   --max-errors was passed (exit 4)
 └─ InvariantError                  textmill's own accounting does not add up: a bug (exit 70)
@@ -124,16 +123,6 @@ class UnsafeModel(ModelError):
 
 class ResumeRefused(UsageError):
     """An unfinished job with this output was started with something else."""
-
-
-class MissingExtra(UsageError):
-    """A feature needs packages that are not installed."""
-
-    def __init__(self, feature: str, extra: str) -> None:
-        super().__init__(
-            f"{feature} needs packages that are not installed",
-            hint=f"pip install 'textmill[{extra}]'",
-        )
 
 
 class EngineError(TextmillError):

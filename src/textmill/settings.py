@@ -28,14 +28,12 @@ class Settings(Struct, frozen=True, kw_only=True):
     offline: never use the network (`TEXTMILL_OFFLINE`, `HF_HUB_OFFLINE` or `TRANSFORMERS_OFFLINE`).
     hub_endpoint: base URL of the model hub (`HF_ENDPOINT`); None means huggingface_hub's own.
     hyper_params: the text of `HYPER_PARAMS`, not yet parsed; None when unset or blank.
-    no_color: no colours on the terminal (`NO_COLOR`, when not empty).
     """
 
     home: Path
     offline: bool = False
     hub_endpoint: str | None = None
     hyper_params: str | None = None
-    no_color: bool = False
 
 
 def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
@@ -52,7 +50,6 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         offline=any(offline),
         hub_endpoint=_endpoint(env, "HF_ENDPOINT"),
         hyper_params=env.get("HYPER_PARAMS", "").strip() or None,
-        no_color=bool(env.get("NO_COLOR")),
     )
 
 

@@ -309,12 +309,13 @@ def test_record_parameters_beat_the_command(tmp_path):
 
 
 def test_dry_run_writes_nothing(tmp_path):
-    source = write_lines(tmp_path / "in.jsonl", *ARTICLES, b"{")
+    source = write_lines(tmp_path / "in.jsonl", *ARTICLES, ARTICLES[0], b"{")
     ran = echo(source, tmp_path, "--dry-run", "--max-input-tokens", "13")
     assert ran.code == 0
     assert "text number 0" in ran.out
     assert "40 texts are longer and would be refused (too_long)" in ran.out
     assert "1 rows would fail with bad_json" in ran.out
+    assert "1 rows would fail with duplicate_id" in ran.out
     assert [p.name for p in tmp_path.iterdir()] == ["in.jsonl"]
 
 

@@ -14,7 +14,7 @@ def test_nothing_set() -> None:
     settings = read_settings({})
     assert settings.home == Path("~/.cache/textmill").expanduser()
     assert (settings.offline, settings.hub_endpoint) == (False, None)
-    assert (settings.hyper_params, settings.no_color) == (None, False)
+    assert settings.hyper_params is None
 
 
 def test_everything_set(tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ def test_everything_set(tmp_path: Path) -> None:
         }
     )
     assert settings.home == tmp_path
-    assert (settings.offline, settings.no_color) == (True, True)
+    assert settings.offline
     assert settings.hub_endpoint == "https://hub.example.com"
     assert settings.hyper_params == "{'max_length': 50}"
 

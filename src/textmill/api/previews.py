@@ -14,8 +14,9 @@ from msgspec import Struct
 from textmill.api.generation import run_in_memory
 from textmill.catalog.fetch import Transfer
 from textmill.core import Record, Rejected
+from textmill.records.ids import SeenIds, reject_repeated
 from textmill.settings import read_settings
-from textmill.transform.plan import InputDigest
+from textmill.transform.plan import InputDigest, check_sample
 from textmill.transform.reading import Inputs, RowReader, digest_input, find_inputs
 from textmill.transform.setup import Setup, SetupRequest
 from textmill.transform.windows import Rows
@@ -114,6 +115,7 @@ def preview(
         home=home or read_settings().home,
         on_transfer=on_transfer,
     )
+    check_sample(sample)
     with tempfile.TemporaryDirectory(prefix="textmill-") as folder:
         found = find_inputs(inputs, Path(folder) / "input.jsonl")
         with Setup(request) as setup:
@@ -130,8 +132,11 @@ def _row_count(digests: Sequence[InputDigest], sample: int | None) -> int:
 
 
 def _examine(setup: Setup, request: SetupRequest, rows: Rows, total: int) -> Preview:
+    rows = reject_repeated(rows, SeenIds())
     records = [row for row in rows if isinstance(row, Record)]
-    lengths = [len(ids) for record in records for ids in setup.model.tokenizer.encode(record.texts)]
+    texts = [text for record in records for text in record.texts]
+    encoded = setup.model.tokenizer.encode(texts, src_lang=setup.resolver.base.src_lang)
+    lengths = [len(ids) for ids in encoded]
     rejected = _rejections(setup, rows)
     probe_records, probe_seconds = _probe(setup, rows)
     capabilities = setup.model.engine.capabilities

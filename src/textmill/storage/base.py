@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import TracebackType
-from typing import Protocol, Self
 
 from msgspec import Struct
 
@@ -25,25 +23,6 @@ class InputFile(Struct, frozen=True, kw_only=True):
 
     path: str
     size_bytes: int | None
-
-
-class ByteStream(Protocol):
-    """Bytes that are read from front to end. Every failure is an `InputError`."""
-
-    def read(self, size: int) -> bytes:
-        """At most `size` bytes; empty at the end only."""
-
-    def close(self) -> None:
-        """Give the file back. Idempotent."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
 
 
 _OUTPUT_HINTS = {

@@ -18,7 +18,7 @@ from textmill.storage.decompress import Stored, decompressed
 
 
 class LocalInput:
-    """A file's text, decompressed. See `storage.base.ByteStream`."""
+    """A file's text, decompressed: bytes from front to end. Every failure is an `InputError`."""
 
     def __init__(self, path: str) -> None:
         self._path = path

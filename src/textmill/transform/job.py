@@ -103,19 +103,18 @@ class JobFolder:
             self._lock.close()
             self._lock = None
 
-    def begin(self, spec: JobSpec, *, fresh: bool) -> bool:
+    def begin(self, spec: JobSpec, *, fresh: bool) -> None:
         """Write what the job is, or check that it is the same as before.
 
-        Returns True when an earlier run is resumed. Raises `ResumeRefused`, listing what changed.
+        Raises `ResumeRefused`, listing what changed.
         """
         now = spec.identity()
         if not fresh and self.record.exists():
             if different := changes(self._identity_before(), now):
                 self._refuse(different)
-            return self.holds_rows
+            return
         self._forget_parts()
         write_atomic(str(self.record), msgspec.json.format(msgspec.json.encode(now), indent=1))
-        return False
 
     def _identity_before(self) -> dict[str, str]:
         try:

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from textmill.batching.scheduler import BatchLimits
+from textmill.errors import UsageError
 
 FIRST_WINDOW_ROWS = 256
 """The first windows are small, so that the engine starts and results appear at once."""
@@ -29,6 +30,12 @@ def window_sizes() -> Iterator[int]:
     while True:
         yield rows
         rows = min(rows * 2, MAX_WINDOW_ROWS)
+
+
+def check_sample(sample: int | None) -> None:
+    """Raise `UsageError` unless it is a number of rows or None."""
+    if sample is not None and (not isinstance(sample, int) or sample < 1):
+        raise UsageError(f"sample={sample!r}: must be a number of rows, at least 1")
 
 
 class InputDigest(Struct, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from msgspec import Struct
 
-from textmill.errors import OutputError, UsageError
+from textmill.errors import OutputError
 from textmill.storage.atomic import UNFINISHED_SUFFIX, check_writable
 from textmill.storage.local import same_file
 from textmill.telemetry import versions_of
@@ -17,7 +17,7 @@ from textmill.transform.execute import Executed, OnProgress, Worker, execute
 from textmill.transform.job import JobFolder
 from textmill.transform.ledger import ErrorBudget
 from textmill.transform.manifest import describe, finished_manifest
-from textmill.transform.plan import JobSpec, changes
+from textmill.transform.plan import JobSpec, changes, check_sample
 from textmill.transform.reading import InputPaths, Inputs, RowReader, digest_input, find_inputs
 from textmill.transform.setup import Setup, SetupRequest
 
@@ -41,8 +41,7 @@ class Prepared:
         """Raises `UsageError` and its kin; then nothing has been left behind."""
         self._request = request
         self._budget = ErrorBudget.parse(request.max_errors)
-        if request.sample is not None and request.sample < 1:
-            raise UsageError(f"sample={request.sample}: must be at least 1")
+        check_sample(request.sample)
         self.folder = JobFolder(Path(request.output))
         with ExitStack() as stack:
             self._inputs = self._open(request.inputs, stack)
@@ -50,7 +49,7 @@ class Prepared:
             self.spec = self._spec()
             self._finished = self._finished_before()
             if self._finished is None:
-                self.resumes = self.folder.begin(self.spec, fresh=request.fresh)
+                self.folder.begin(self.spec, fresh=request.fresh)
             self._stack = stack.pop_all()
 
     def __enter__(self) -> Self:

@@ -31,7 +31,6 @@ class Window(Struct):
     rows: how many rows; ordinals run from `first` without a gap.
     records, rejected: what they are. requests: one for each text of each record.
     truncated: ordinals of records whose input was cut (only with --truncate).
-    read_bytes: how far the input was read when the window was closed, for the ETA.
     """
 
     number: int
@@ -41,7 +40,6 @@ class Window(Struct):
     rejected: list[Rejected]
     requests: list[Request]
     truncated: set[int]
-    read_bytes: int = 0
 
 
 def gather(chunks: Iterable[Rows], sizes: Iterable[int]) -> Iterator[Rows]:
