@@ -18,6 +18,7 @@ from hypothesis.extra.numpy import arrays
 from msgspec.structs import replace
 
 from support import oracle
+from support.command import environment
 from support.ct2 import (
     DEMO,
     checkpoint_of,
@@ -273,7 +274,7 @@ def test_cache_is_used_again_and_rebuilt_when_damaged(tmp_path: Path) -> None:
     (entry / "seal.json").unlink()
     cached_model(checkpoint, "float32", tmp_path)
     assert (entry / "seal.json").exists()
-    assert sorted(p.name for p in entry.parent.iterdir() if p.name.startswith(".")) == []
+    assert sorted(p.name for p in entry.parent.iterdir() if p.name.startswith(".building")) == []
 
 
 def test_cache_that_cannot_be_written(tmp_path: Path) -> None:
@@ -309,3 +310,27 @@ def test_unknown_activation_is_refused(tmp_path: Path) -> None:
     (folder / "config.json").write_text(config.replace('"gelu"', '"mish"'))
     with pytest.raises(UnsupportedModel, match="mish"):
         cached_model(open_checkpoint(folder), "float32", tmp_path / "cache")
+
+
+def test_processes_that_convert_one_model_at_once_all_get_it(tmp_path: Path) -> None:
+    """Also when what is there is damaged and each of them would rebuild it."""
+    program = (
+        "import sys; from pathlib import Path;"
+        "from textmill.engines.checkpoint import open_checkpoint;"
+        "from textmill.engines.ct2_cache import cached_model, _is_intact;"
+        "entry = cached_model(open_checkpoint(Path(sys.argv[1])), 'int8', Path(sys.argv[2]));"
+        "assert _is_intact(entry); print(entry)"
+    )
+    command = [sys.executable, "-c", program, str(tiny_model("t5")), str(tmp_path)]
+
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE)
+
+    for damage in (False, True):
+        if damage:
+            next(tmp_path.rglob("model.bin")).write_bytes(b"damaged")
+        running = [start() for _ in range(3)]
+        printed = {process.communicate()[0] for process in running}
+        assert [process.returncode for process in running] == [0, 0, 0]
+        assert len(printed) == 1
+    assert len(list((tmp_path / "ct2").iterdir())) == 2  # the entry and its lock
