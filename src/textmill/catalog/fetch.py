@@ -114,7 +114,6 @@ def is_complete(folder: Path) -> bool:
 
 def _unpack(archive: Path, sha256: str, folder: Path) -> None:
     """Unpack beside `folder`, then let it appear. Its lock must be held."""
-    # The ignore goes when archive.py is there; until then mypy cannot find it.
     from textmill.catalog.archive import unpack_model_archive
 
     partial = partial_folder(folder)

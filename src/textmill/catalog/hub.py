@@ -182,6 +182,7 @@ def _url(hub: Hub, snapshot: Snapshot, name: str) -> str:
 
 def _headers(hub: Hub) -> dict[str, str]:
     # Exported lazily, which mypy does not see.
+    # Exported lazily, which type checkers do not see.
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
     headers = build_hf_headers(

@@ -53,6 +53,7 @@ class _Number(str):
 
 
 def _number_key(text: str) -> int | bytes:
+    # The text is a JSON number already, so it matches.
     sign, whole, fraction, power = _NUMBER.fullmatch(text).groups("")  # type: ignore[union-attr]
     if len(power) > _MAX_EXPONENT_DIGITS:  # beyond comparing: equal if written equally
         return text.encode()

@@ -20,6 +20,7 @@ from textmill.core import (
     Rejected,
     Request,
 )
+from textmill.core import Sequence as Generated
 from textmill.engines.base import Tokenizer
 from textmill.errors import InvariantError
 from textmill.records.results import error_line, result_line
@@ -136,6 +137,11 @@ class _Piece(Struct, frozen=True):
     outcome: Outcome
     texts: tuple[str, ...]
 
+    @property
+    def sequences(self) -> tuple[Generated, ...]:
+        """What was generated; nothing where the engine failed."""
+        return self.outcome.sequences if isinstance(self.outcome, Completion) else ()
+
 
 class _Pieces(Struct):
     """A record with several texts, of which some are still to come."""
@@ -199,7 +205,7 @@ def result_row(record: Record, pieces: Sequence[_Piece], *, truncated: bool) -> 
     limit = False
     for piece in pieces:
         inp += len(piece.outcome.request.ids)
-        for sequence in piece.outcome.sequences:  # type: ignore[union-attr]
+        for sequence in piece.sequences:
             out += len(sequence.ids)
             limit = limit or sequence.finish is FinishReason.LENGTH
     texts = [text for piece in pieces for text in piece.texts]

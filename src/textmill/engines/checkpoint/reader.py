@@ -15,6 +15,7 @@ from textmill.engines.checkpoint.arrays import Arrays, resolve
 from textmill.engines.checkpoint.weights import open_weights
 from textmill.errors import CorruptModel, ModelNotFound
 from textmill.params import model_parameters
+from textmill.storage.local import digest
 
 _CONFIG = "config.json"
 _GENERATION_CONFIG = "generation_config.json"
@@ -104,10 +105,8 @@ def _read_json(path: Path) -> dict[str, Any] | None:
 
 def _digests(paths: Iterable[Path]) -> tuple[ModelFile, ...]:
     """Name, size and digest of each of the files that exists."""
-    found = []
-    for path in paths:
-        if path.is_file():
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            found.append(ModelFile(path.name, path.stat().st_size, digest))
-    return tuple(found)
+    return tuple(
+        ModelFile(path.name, path.stat().st_size, digest(str(path)))
+        for path in paths
+        if path.is_file()
+    )
