@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+from textmill.records.builder import RecordBuilder
 from textmill.records.ids import SeenIds
 from textmill.records.jsonl import JsonlReader
 from textmill.records.prompt import parse_prompt
@@ -45,7 +46,9 @@ def timed(work: Callable[[], object]) -> float:
 
 
 def read(data: bytes, shape: Shape) -> int:
-    return sum(len(rows) for rows in JsonlReader(shape).read(io.BytesIO(data), "benchmark"))
+    return sum(
+        len(rows) for rows in JsonlReader(RecordBuilder(shape)).read(io.BytesIO(data), "benchmark")
+    )
 
 
 def find_repeats(ids: list[bytes], chunk: int) -> None:
@@ -69,7 +72,9 @@ def main() -> None:
     for name, data, shape in cases:
         measure(name, count, partial(read, data, shape))
     records = [
-        row for rows in JsonlReader(plain).read(io.BytesIO(lines(count)), "b") for row in rows
+        row
+        for rows in JsonlReader(RecordBuilder(plain)).read(io.BytesIO(lines(count)), "b")
+        for row in rows
     ]
     text = [words(10, random.Random(1))]
     measure("write, one short text", count, lambda: [result_line(row, text) for row in records])

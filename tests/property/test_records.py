@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from support.records import SHAPE, read_rows
 from textmill.core import Record, Rejected
 from textmill.errors import ErrorCode
+from textmill.records.builder import RecordBuilder
 from textmill.records.ids import SeenIds
 from textmill.records.jsonl import JsonlReader
 from textmill.records.lines import LongLine, read_lines
@@ -170,7 +171,7 @@ def test_lines_are_those_of_a_plain_split(data: bytes, sizes: list[int], limit: 
 @patient
 @given(LINES)
 def test_every_line_is_a_row_or_blank_and_nothing_raises(data: bytes) -> None:
-    reader = JsonlReader(SHAPE)
+    reader = JsonlReader(RecordBuilder(SHAPE))
     rows = read_rows(data, reader=reader)
     lines = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
     expected = [number for number, line in enumerate(lines, 1) if not is_blank(line)]

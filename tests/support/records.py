@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 from textmill.core import Record, Rejected
+from textmill.records.builder import RecordBuilder
 from textmill.records.jsonl import JsonlReader
 from textmill.records.shape import Shape
 
@@ -17,7 +18,7 @@ SHAPE = Shape(parameters=PARAMETERS)
 def read_rows(
     data: bytes, shape: Shape = SHAPE, *, reader: JsonlReader | None = None
 ) -> list[Record | Rejected]:
-    reader = reader or JsonlReader(shape)
+    reader = reader or JsonlReader(RecordBuilder(shape))
     return [row for rows in reader.read(io.BytesIO(data), "in.jsonl") for row in rows]
 
 

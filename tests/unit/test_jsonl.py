@@ -11,6 +11,7 @@ import pytest
 from support.records import PARAMETERS, SHAPE, read_rows, record, rejected
 from textmill.core import Record, Rejected
 from textmill.errors import ErrorCode, InputError, UsageError
+from textmill.records.builder import RecordBuilder
 from textmill.records.jsonl import JsonlReader
 from textmill.records.lines import MAX_LINE_BYTES
 from textmill.records.prompt import parse_prompt
@@ -26,10 +27,10 @@ class TestFiles:
         assert read_rows(b"\xef\xbb\xbf") == []
 
     def test_blank_lines_are_skipped_counted_and_numbered(self) -> None:
-        reader = JsonlReader(SHAPE)
+        reader = JsonlReader(RecordBuilder(SHAPE))
         rows = read_rows(b"\n  \n" + GOOD + b"\n\t\r\n" + GOOD + b"\n\n", reader=reader)
         assert [(row.line, row.ordinal) for row in rows] == [(3, 0), (5, 1)]
-        assert reader.blank_lines == 4
+        assert reader.builder.blank_lines == 4
 
     @pytest.mark.parametrize(
         "data",
@@ -46,7 +47,7 @@ class TestFiles:
         assert all(isinstance(row, Record) and row.texts == ("a",) for row in rows)
 
     def test_ordinals_go_on_from_file_to_file(self) -> None:
-        reader = JsonlReader(SHAPE)
+        reader = JsonlReader(RecordBuilder(SHAPE))
         first = [row for rows in reader.read(io.BytesIO(GOOD), "a") for row in rows]
         second = [row for rows in reader.read(io.BytesIO(GOOD), "b", len(first)) for row in rows]
         assert [(row.file, row.ordinal, row.line) for row in first + second] == [
@@ -63,7 +64,11 @@ class TestFiles:
             file.write(b'"}\n' + GOOD)
         tracemalloc.start()
         with path.open("rb") as file:
-            rows = [row for rows in JsonlReader(SHAPE).read(file, "long.jsonl") for row in rows]
+            rows = [
+                row
+                for rows in JsonlReader(RecordBuilder(SHAPE)).read(file, "long.jsonl")
+                for row in rows
+            ]
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert peak < 2.5 * MAX_LINE_BYTES
@@ -77,12 +82,12 @@ class TestFiles:
 
     @pytest.mark.parametrize("last", [b"", b"\n"])
     def test_a_line_at_the_limit_is_read_and_one_byte_more_is_not(self, last: bytes) -> None:
-        reader = JsonlReader(SHAPE, max_line_bytes=len(GOOD))
+        reader = JsonlReader(RecordBuilder(SHAPE), max_line_bytes=len(GOOD))
         rows = read_rows(GOOD + b"\n" + GOOD + b" \n" + GOOD + last, reader=reader)
         assert [type(row) for row in rows] == [Record, Rejected, Record]
 
     def test_the_numbers_of_lines_survive_long_ones(self) -> None:
-        reader = JsonlReader(SHAPE, max_line_bytes=40)
+        reader = JsonlReader(RecordBuilder(SHAPE), max_line_bytes=40)
         rows = read_rows(b"\n".join([b"x" * 100, GOOD, b"", b"y" * 41, GOOD]), reader=reader)
         assert [(row.line, type(row)) for row in rows] == [
             (1, Rejected),
@@ -268,11 +273,11 @@ class TestColumns:
         assert meant_parameter(name, PARAMETERS) is None
 
     def test_columns_that_nothing_reads_are_allowed_and_named_once(self) -> None:
-        reader = JsonlReader(SHAPE)
+        reader = JsonlReader(RecordBuilder(SHAPE))
         line = b'{"id": 1, "text_inputs": "a", "title": "t"%b}\n'
         rows = read_rows(line % b"" + line % b', "url": 1' + line % b"", reader=reader)
         assert all(isinstance(row, Record) for row in rows)
-        assert reader.unused_columns == ("title", "url")
+        assert reader.builder.unused_columns == ("title", "url")
 
     def test_kept_columns_come_in_the_order_asked_for_and_untouched(self) -> None:
         shape = Shape(keep=("b", "a", "ü"), parameters=PARAMETERS)
@@ -280,9 +285,9 @@ class TestColumns:
         assert row.kept == ((b'"b"', b"[1 ,2]"), (b'"a"', b"1.0"))
 
     def test_columns_to_keep_that_no_record_has_are_told(self) -> None:
-        reader = JsonlReader(Shape(keep=("a", "titel")))
+        reader = JsonlReader(RecordBuilder(Shape(keep=("a", "titel"))))
         read_rows(b'{"id": 1, "a": 1, "text_inputs": "x"}', reader=reader)
-        assert reader.unseen_columns == ("titel",)
+        assert reader.builder.unseen_columns == ("titel",)
 
     @pytest.mark.parametrize(
         "shape",
@@ -311,11 +316,11 @@ class TestColumns:
             Shape(keep=("a", "a"))
 
     def test_ever_new_columns_do_not_fill_the_memory(self) -> None:
-        reader = JsonlReader(SHAPE)
+        reader = JsonlReader(RecordBuilder(SHAPE))
         lines = (b'{"id": 1, "text_inputs": "a", "c%d": 0}\n' % n for n in range(3000))
         rows = read_rows(b"".join(lines), reader=reader)
         assert all(isinstance(row, Record) for row in rows)
-        assert len(reader.unused_columns) == 1000
+        assert len(reader.builder.unused_columns) == 1000
 
 
 class TestJsonLines:

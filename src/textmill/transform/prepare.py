@@ -181,7 +181,7 @@ class Prepared:
 
     def _observations(self, reader: RowReader) -> list[str]:
         """What the user should know about how the input was read."""
-        found, resolver = reader.reader, self.setup.resolver
+        found, resolver = reader.builder, self.setup.resolver
         notes = []
         if found.unused_columns:
             notes.append(f"columns not used: {', '.join(found.unused_columns)}")

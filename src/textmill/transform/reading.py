@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from textmill.core import Record
 from textmill.errors import InputError, UsageError
+from textmill.records.builder import RecordBuilder
 from textmill.records.jsonl import JsonlReader
 from textmill.records.shape import Shape
 from textmill.storage.atomic import AtomicFile
@@ -116,7 +117,9 @@ class RowReader:
     ) -> None:
         """`digests`: the files as they must still be when they have been read."""
         self._inputs, self._sample, self._digests = inputs, sample, digests
-        self.reader = JsonlReader(shape)
+        self.builder = RecordBuilder(shape)
+        """What was noticed about the rows."""
+        self._reader = JsonlReader(self.builder)
         self.with_params = 0
         """Records read so far that carry parameters."""
 
@@ -139,7 +142,7 @@ class RowReader:
         ordinal = 0
         for path, name in zip(self._inputs.paths, self._inputs.names, strict=True):
             with open_input(path) as stream:
-                for rows in self.reader.read(stream, name, ordinal):
+                for rows in self._reader.read(stream, name, ordinal):
                     ordinal += len(rows)
                     if left is None:
                         yield rows

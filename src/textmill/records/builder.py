@@ -1,0 +1,199 @@
+"""One record out of a row's columns: the part of reading that all formats share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from textmill.core import JsonText, Record, Rejected
+from textmill.errors import ErrorCode
+from textmill.records.shape import ORDINAL_ID, TEXT_FIELD, Plan, Shape, plan_columns
+from textmill.records.strict import Fields, decode_string
+from textmill.records.unfit import Unfit, listed, quoted
+
+_CARRIAGE_RETURN = 0x0D
+_MAX_PLANS = 256
+_MAX_COLUMNS_PLANNED = 256
+_MAX_UNUSED = 1000
+_MAX_NAME_CHARACTERS = 100
+
+_decode_list = msgspec.json.Decoder(list[Raw]).decode
+_decode_any = msgspec.json.Decoder().decode
+
+
+class RecordBuilder:
+    """Makes the records of one job, and remembers what it noticed. Not thread-safe.
+
+    `blank_lines`, `unused_columns` and `unseen_columns` tell about all rows so far.
+    """
+
+    def __init__(self, shape: Shape) -> None:
+        self.shape = shape
+        self.blank_lines = 0
+        """Lines that a reader skipped because they hold white space only."""
+        self._unused: dict[str, None] = {}
+        self._kept_seen: set[str] = set()
+        self._id_field = shape.id_field
+        self._plans: dict[tuple[str, ...], Plan] = {}
+
+    @property
+    def unused_columns(self) -> tuple[str, ...]:
+        """Columns that nothing reads, in the order met; the first 1,000."""
+        return tuple(self._unused)
+
+    @property
+    def unseen_columns(self) -> tuple[str, ...]:
+        """Columns to keep that no record had."""
+        return tuple(name for name in self.shape.keep if name not in self._kept_seen)
+
+    def build(self, fields: Fields, ordinal: int, file: str, line: int) -> Record | Rejected:
+        """The row's record, or why it cannot be one.
+
+        fields: the columns, values as JSON text. line: 1-based, where the row begins.
+        """
+        try:
+            return self.record(fields, ordinal, file, line)
+        except Unfit as error:
+            return rejected(error, self.id_of(fields, ordinal), ordinal, file, line)
+
+    def id_of(self, fields: Fields, ordinal: int) -> JsonText | None:
+        """The id of a row, whether it can become a record or not."""
+        if self._id_field == ORDINAL_ID:
+            return str(ordinal).encode()
+        raw = fields.get(self._id_field)
+        return None if raw is None else untouched(raw)
+
+    def record(self, fields: Fields, ordinal: int, file: str, line: int) -> Record:
+        """The row's record. Raises `Unfit`."""
+        plan = self._plans.get(tuple(fields)) or self._plan(fields)
+        if plan.misspelt:
+            raise _misspelt(*plan.misspelt)
+        return Record(
+            ordinal=ordinal,
+            id=self._id(fields, ordinal),
+            texts=self._texts(fields),
+            params=_parameters(plan, fields) if plan.params else None,
+            kept=_kept(plan, fields) if plan.kept else (),
+            file=file,
+            line=line,
+        )
+
+    def _id(self, fields: Fields, ordinal: int) -> JsonText:
+        if self._id_field == ORDINAL_ID:
+            return str(ordinal).encode()
+        raw = fields.get(self._id_field)
+        if raw is None:
+            raise _missing_id(self._id_field, fields)
+        return untouched(raw)
+
+    def _texts(self, fields: Fields) -> tuple[str, ...]:
+        if self.shape.prompt is not None:
+            return (self.shape.prompt.render(fields),)
+        raw = fields.get(TEXT_FIELD)
+        if raw is None:
+            raise _missing_text(fields, self._id_field)
+        try:
+            text = decode_string(raw)
+        except msgspec.ValidationError:
+            return _several_texts(bytes(raw))
+        if not text or text.isspace():
+            raise Unfit(ErrorCode.EMPTY, f"{TEXT_FIELD} is empty")
+        return (text,)
+
+    def _plan(self, fields: Fields) -> Plan:
+        """Plan for a set of columns not met before, remembered within limits."""
+        plan = plan_columns(self.shape, fields)
+        self._kept_seen.update(name for name, _ in plan.kept)
+        for name in plan.unused:
+            if len(self._unused) < _MAX_UNUSED:
+                self._unused[name[:_MAX_NAME_CHARACTERS]] = None
+        if len(self._plans) >= _MAX_PLANS:
+            self._plans.clear()
+        if len(fields) <= _MAX_COLUMNS_PLANNED:
+            self._plans[tuple(fields)] = plan
+        return plan
+
+
+def rejected(error: Unfit, id_: JsonText | None, ordinal: int, file: str, line: int) -> Rejected:
+    """A row that cannot become a record. `id_` is None when it could not be read."""
+    return Rejected(
+        ordinal=ordinal, id=id_, file=file, line=line, code=error.code, message=error.message
+    )
+
+
+def untouched(value: Raw) -> JsonText:
+    """A value as it was written.
+
+    Only a carriage return between its tokens becomes a space: readers that take it for the end
+    of a line would break the output otherwise, and to JSON the two mean the same.
+    """
+    text = bytes(value)
+    return text.replace(b"\r", b" ") if _CARRIAGE_RETURN in text else text
+
+
+def _several_texts(value: bytes) -> tuple[str, ...]:
+    if value[:1] != b"[":
+        kind = "null" if value == b"null" else f"{value[:40].decode(errors='replace')}"
+        raise Unfit(ErrorCode.BAD_RECORD, f"{TEXT_FIELD} is {kind}, not a string or a list of them")
+    items = _decode_list(value)
+    if not items:
+        raise Unfit(ErrorCode.EMPTY, f"{TEXT_FIELD} is an empty list")
+    return tuple(_item(index, item) for index, item in enumerate(items))
+
+
+def _item(index: int, item: Raw) -> str:
+    try:
+        text = decode_string(item)
+    except msgspec.ValidationError:
+        raise Unfit(ErrorCode.BAD_RECORD, f"{TEXT_FIELD}[{index}] is not a string") from None
+    if not text or text.isspace():
+        raise Unfit(ErrorCode.EMPTY, f"{TEXT_FIELD}[{index}] is empty")
+    return text
+
+
+def _kept(plan: Plan, fields: Fields) -> tuple[tuple[JsonText, JsonText], ...]:
+    return tuple([(key, untouched(fields[name])) for name, key in plan.kept])
+
+
+def _parameters(plan: Plan, fields: Fields) -> dict[str, Any]:
+    return {name: _parameter(name, fields[name]) for name in plan.params}
+
+
+def _parameter(name: str, value: Raw) -> Any:
+    try:
+        return _decode_any(value)
+    except msgspec.ValidationError as error:
+        reason = str(error)
+        raise Unfit(ErrorCode.BAD_PARAMETER, f"{name}: {reason[:1].lower()}{reason[1:]}") from error
+
+
+def _misspelt(name: str, meant: str) -> Unfit:
+    return Unfit(
+        ErrorCode.BAD_PARAMETER,
+        f"{quoted(name)} is not a parameter: did you mean {meant}? (If it is a column of your "
+        "data, keep it with --keep or rename it)",
+    )
+
+
+def _missing_id(id_field: str, fields: Fields) -> Unfit:
+    return Unfit(
+        ErrorCode.MISSING_FIELD,
+        f"there is no {quoted(id_field)}; the record has {listed(fields)}: name the column that "
+        f"holds the id (--id FIELD) or number the records (--id {ORDINAL_ID})",
+    )
+
+
+def _missing_text(fields: Fields, id_field: str) -> Unfit:
+    strings = {
+        name: len(value)
+        for name, raw in fields.items()
+        if name != id_field and (value := bytes(raw))[:1] == b'"'
+    }
+    field = max(strings, key=strings.__getitem__) if strings else "field"
+    return Unfit(
+        ErrorCode.MISSING_FIELD,
+        f"there is no {quoted(TEXT_FIELD)}; the record has {listed(fields)}: say what the text "
+        f'is, for example --prompt "Summarize: {{{field[:60]}}}"',
+    )
