@@ -1,10 +1,16 @@
-"""What every storage offers: files by name, streams of bytes, and the errors they end in."""
+"""What every storage offers: files by name, streams of bytes, and the errors they end in.
+
+A `Store` is one place (a folder, the keys of a bucket under a prefix) that holds files by name;
+`/` in a name goes into folders. Jobs know nothing but this protocol, so a job on S3 is the same
+job. `tests/contract/test_stores.py` holds every implementation to the same suite.
+"""
 
 from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from msgspec import Struct
 
@@ -23,6 +29,121 @@ class InputFile(Struct, frozen=True, kw_only=True):
 
     path: str
     size_bytes: int | None
+
+
+class Entry(Struct, frozen=True, kw_only=True):
+    """A file as it stands in a store.
+
+    version: changes whenever the file's content does (inode, size and time; or an ETag).
+    """
+
+    name: str
+    size_bytes: int
+    version: str
+
+
+class Stream(Protocol):
+    """A file being read. Seekable, as Parquet needs it. Reading raises `InputError`."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """At most `size` bytes, all that is left if negative; empty at the end only."""
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """Move, as `io.IOBase.seek` does."""
+
+    def tell(self) -> int:
+        """The position in bytes."""
+
+    def close(self) -> None:
+        """Give it back. Idempotent."""
+
+
+class Target(Protocol):
+    """A file in the making: nobody sees it before `commit`, and then all of it."""
+
+    def write(self, data: bytes, /) -> None:
+        """Append. Raises `OutputError`, after which nothing is left behind."""
+
+    def commit(self) -> None:
+        """Make it appear, replacing what had its name; it survives a power cut."""
+
+    def discard(self) -> None:
+        """Forget what was written. Idempotent; does nothing after `commit`."""
+
+
+class Log(Protocol):
+    """A file that only grows. One writer at a time, which holds the store's `Lock`."""
+
+    def read(self) -> bytes:
+        """Everything that is in it; empty when there is none."""
+
+    def append(self, data: bytes, /) -> None:
+        """Add bytes. They are safe once `sync` has returned; on local disks they survive the
+        death of this process at once. Raises `OutputError`."""
+
+    def sync(self) -> None:
+        """Make everything appended survive a power cut. Raises `OutputError`."""
+
+    def cut(self, size: int) -> None:
+        """Forget all bytes from `size` on: a torn tail. Before the first `append` only."""
+
+    def close(self) -> None:
+        """Give it back, synced or not. Idempotent; never raises."""
+
+
+class Lock(Protocol):
+    """The right to write a job, held by one process at a time."""
+
+    def check(self) -> None:
+        """Raise `OutputError` if another process has taken it over (a lease can be lost)."""
+
+    def release(self) -> None:
+        """Give it back. Idempotent; never raises."""
+
+
+class Store(Protocol):
+    """Files by name in one place. Every failure is an `InputError` or `OutputError` that names
+    the file as the user knows it."""
+
+    sync_seconds: float
+    """How often logs are worth syncing: what a power cut, or on object stores a kill, may cost."""
+
+    def label(self, name: str) -> str:
+        """The name as the user knows it: a path or a URL."""
+
+    def stat(self, name: str) -> Entry | None:
+        """The file, or None."""
+
+    def names(self, prefix: str) -> list[str]:
+        """All files whose names begin with `prefix`, at any depth, sorted; each as it would be
+        given to `open`."""
+
+    def open(self, name: str) -> Stream:
+        """Read a file. Raises `InputError` if it is not there."""
+
+    def read(self, name: str) -> bytes | None:
+        """All of a small file; None if it is not there."""
+
+    def replace(self, name: str, data: bytes) -> None:
+        """Write a small file whole or not at all, over whatever has its name. Durable."""
+
+    def create(self, name: str, data: bytes) -> bool:
+        """The same, but False, and nothing changed, if there is a file of that name already."""
+
+    def remove(self, name: str) -> None:
+        """Remove a file. Idempotent."""
+
+    def clear(self, prefix: str) -> None:
+        """Remove all files whose names begin with `prefix`, and folders that this empties."""
+
+    def target(self, name: str) -> Target:
+        """Begin a file of any size. Raises `OutputError` if it could not appear there."""
+
+    def log(self, name: str) -> Log:
+        """Open a log; it begins to exist with its first bytes."""
+
+    def lock(self, name: str) -> Lock:
+        """Take the lock of that name. Raises `OutputError` if another process has it."""
 
 
 _OUTPUT_HINTS = {
