@@ -6,9 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
+from msgspec.structs import replace
 
 from textmill.errors import InputError
-from textmill.transform.parts import PartWriter, Row, read_part
+from textmill.storage.local import LocalStore
+from textmill.transform import parts
+from textmill.transform.parts import Row
 
 ROWS = st.lists(
     st.builds(
@@ -25,7 +28,27 @@ ROWS = st.lists(
     ),
     max_size=6,
 )
-FRAMES = st.lists(ROWS, min_size=1, max_size=5)
+
+
+def numbered(frames):
+    """The same frames, each row with an ordinal of its own."""
+    ordinals = iter(range(100))
+    return [[replace(row, n=next(ordinals)) for row in rows] for rows in frames]
+
+
+FRAMES = st.lists(ROWS, min_size=1, max_size=5).map(numbered)
+
+
+def log_at(path):
+    return LocalStore(path.parent).log(path.name)
+
+
+def read_part(path):
+    return parts.read_part(log_at(path), str(path))
+
+
+def PartWriter(path, *, end=0):  # noqa: N802
+    return parts.PartWriter(log_at(path), end=end)
 
 
 def write(path, frames, *, window_rows=None):
@@ -56,7 +79,7 @@ def frame_ends(path, frames):
 
 
 def test_a_file_cut_at_any_byte_yields_its_whole_frames(tmp_path):
-    frames = [[Row(n, ok=Raw(b'{"id": %d}' % n)) for n in range(k)] for k in (2, 0, 3, 1)]
+    frames = numbered([[Row(n, ok=Raw(b'{"id": %d}' % n)) for n in range(k)] for k in (2, 0, 3, 1)])
     path = tmp_path / "0.jsonl"
     ends = frame_ends(path, frames)
     data = path.read_bytes()
@@ -104,4 +127,18 @@ def test_damage_before_whole_frames_is_refused(tmp_path):
     write(path, [[Row(1)], [Row(2)]])
     path.write_bytes(path.read_bytes().replace(b'"n":1', b'"n":9', 1))
     with pytest.raises(InputError, match="damaged"):
+        read_part(path)
+
+
+@given(frames=FRAMES, again=st.integers(0, 4))
+def test_a_frame_that_is_there_twice_counts_once(tmp_path_factory, frames, again):
+    path = tmp_path_factory.mktemp("part") / "0.jsonl"
+    write(path, [*frames, frames[again % len(frames)]])
+    assert read_part(path)[0].rows == [row for rows in frames for row in rows]
+
+
+def test_two_accounts_of_one_row_are_refused(tmp_path):
+    path = tmp_path / "0.jsonl"
+    write(path, [[Row(1, out=3)], [Row(1, out=4)]])
+    with pytest.raises(InputError, match="row 1 is there twice"):
         read_part(path)

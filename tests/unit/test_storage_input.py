@@ -19,7 +19,7 @@ import textmill
 from support.permissions import ordinary_user
 from textmill.errors import InputError
 from textmill.storage.base import InputFile
-from textmill.storage.local import digest, expand_inputs, open_input, same_file
+from textmill.storage.inputs import digest, expand_inputs, open_input, same_file
 
 TEXT = "".join(f"line {n} {random.Random(n).random()}\n" for n in range(5000)).encode()
 
@@ -114,7 +114,7 @@ class TestOpen:
     def test_standard_input_is_read_and_decompressed_too(self, stored: bytes) -> None:
         script = """
 import sys
-from textmill.storage.local import open_input
+from textmill.storage.inputs import open_input
 with open_input("-") as stream:
     while data := stream.read(1000):
         sys.stdout.buffer.write(data)
@@ -238,7 +238,8 @@ class TestIdentity:
         path = tmp_path / "a"
         path.write_text("x")
         script = (
-            "import sys; from textmill.storage.local import same_file as s; print(s(*sys.argv[1:]))"
+            "import sys; from textmill.storage.inputs import same_file;"
+            " print(same_file(*sys.argv[1:]))"
         )
         source = str(Path(textmill.__file__).parent.parent)
         for name, answer in ((path, "True"), (tmp_path, "False")):

@@ -35,9 +35,9 @@ class Job:
     """A finished job: its counts, its files, its manifest."""
 
     def __init__(self, folder: JobFolder, manifest: dict[str, Any], *, already_done: bool) -> None:
-        self.output = folder.output
-        self.errors_output = folder.errors_output
-        self.manifest_path = folder.manifest
+        self.output = Path(folder.label)
+        self.errors_output = Path(folder.store.label(folder.errors_name))
+        self.manifest_path = Path(folder.store.label(folder.manifest_name))
         self.manifest = manifest
         self.already_done = already_done
 

@@ -16,6 +16,7 @@ from textmill.catalog.fetch import Transfer
 from textmill.core import Record, Rejected
 from textmill.records.ids import SeenIds, reject_repeated
 from textmill.settings import read_settings
+from textmill.storage.local import LocalStore
 from textmill.transform.plan import InputDigest, check_sample
 from textmill.transform.reading import Inputs, RowReader, digest_input, find_inputs
 from textmill.transform.setup import Setup, SetupRequest
@@ -117,9 +118,9 @@ def preview(
     )
     check_sample(sample)
     with tempfile.TemporaryDirectory(prefix="textmill-") as folder:
-        found = find_inputs(inputs, Path(folder) / "input.jsonl")
+        found = find_inputs(inputs, LocalStore(Path(folder)), "input.jsonl")
         with Setup(request) as setup:
-            digests = [digest_input(*pair) for pair in zip(found.paths, found.names, strict=True)]
+            digests = [digest_input(file) for file in found]
             limit = min(sample or EXAMINED_ROWS, EXAMINED_ROWS)
             reader = RowReader(found, setup.shape, sample=limit)
             rows = [row for chunk in reader.chunks() for row in chunk]

@@ -13,7 +13,7 @@ from pathlib import Path
 from textmill.engines.checkpoint import Checkpoint
 from textmill.engines.ct2_spec import BUILDER_VERSION, write_model
 from textmill.errors import InputError, OutputError
-from textmill.storage.local import digest
+from textmill.storage.inputs import digest
 
 _SEAL = "seal.json"
 """Written last: the digest of every other file of the entry."""

@@ -14,7 +14,7 @@ from textmill.errors import InputError
 from textmill.records.lines import LongLine, read_lines
 from textmill.records.strict import is_blank, parse_object, repeated_key
 from textmill.records.unfit import Unfit, quoted
-from textmill.storage.local import open_input
+from textmill.storage.inputs import open_input
 
 MAX_LINE_BYTES = 64 << 20
 MAX_LITERAL_BYTES = 1 << 20

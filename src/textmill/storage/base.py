@@ -8,6 +8,7 @@ job. `tests/contract/test_stores.py` holds every implementation to the same suit
 from __future__ import annotations
 
 import errno
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -17,6 +18,7 @@ from msgspec import Struct
 from textmill.errors import InputError, OutputError
 
 STANDARD_INPUT = "-"
+_CHUNK_BYTES = 1 << 20
 
 
 class InputFile(Struct, frozen=True, kw_only=True):
@@ -190,3 +192,14 @@ def output_errors(path: str) -> Iterator[None]:
     except OSError as error:
         hint = _OUTPUT_HINTS.get(error.errno or 0)
         raise OutputError(f"{path} cannot be written: {_reason(error)}", hint=hint) from error
+
+
+def digest_of(store: Store, name: str) -> str:
+    """SHA-256 of a file as it is stored, in hex. Raises `InputError`."""
+    sha256, stream = hashlib.sha256(), store.open(name)
+    try:
+        while data := stream.read(_CHUNK_BYTES):
+            sha256.update(data)
+    finally:
+        stream.close()
+    return sha256.hexdigest()

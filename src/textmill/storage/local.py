@@ -1,150 +1,256 @@
-"""Files of this machine: which ones a job reads, their bytes, their digests, their identity."""
+"""A folder of this machine as a `Store`."""
 
 from __future__ import annotations
 
-import difflib
-import glob
-import hashlib
+import fcntl
 import os
-import stat
-import sys
-from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import IO
 
-from textmill.errors import InputError
-from textmill.storage.base import STANDARD_INPUT, InputFile, input_errors
-from textmill.storage.decompress import Stored, decompressed
+from textmill.errors import OutputError
+from textmill.storage.atomic import AtomicFile, sync_folder, write_atomic
+from textmill.storage.base import Entry, Stream, input_errors, output_errors
+
+_sync = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync
 
 
-class LocalInput:
-    """A file's text, decompressed: bytes from front to end. Every failure is an `InputError`."""
+class LocalStore:
+    """The files below a folder, which has to exist before anything is written."""
+
+    sync_seconds = 1.0
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, name: str) -> Path:
+        """Where the file is."""
+        return self.root / name
+
+    def label(self, name: str) -> str:
+        """Its path."""
+        return str(self.path(name))
+
+    def stat(self, name: str) -> Entry | None:
+        """The file, links followed, or None."""
+        with input_errors(self.label(name)):
+            try:
+                status = self.path(name).stat()
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+        version = f"{status.st_ino}-{status.st_size}-{status.st_mtime_ns}"
+        return Entry(name=name, size_bytes=status.st_size, version=version)
+
+    def names(self, prefix: str) -> list[str]:
+        """All files whose names begin with `prefix`, sorted. Links to folders are not followed."""
+        folder = self.path(prefix.rpartition("/")[0])
+        found = (
+            (Path(top) / file).relative_to(self.root).as_posix()
+            for top, _, files in os.walk(folder)
+            for file in files
+        )
+        return sorted(name for name in found if name.startswith(prefix))
+
+    def open(self, name: str) -> Stream:
+        """Read a file."""
+        return open_local(self.label(name))
+
+    def read(self, name: str) -> bytes | None:
+        """All of a small file; None if it is not there."""
+        if self.stat(name) is None:
+            return None
+        with input_errors(self.label(name)):
+            return self.path(name).read_bytes()
+
+    def replace(self, name: str, data: bytes) -> None:
+        """Write a file beside its place, sync it, rename it, sync the folder."""
+        self._make_folder(name)
+        write_atomic(self.label(name), data)
+
+    def create(self, name: str, data: bytes) -> bool:
+        """The same, but the last step is a link, which never replaces a file."""
+        self._make_folder(name)
+        path = self.path(name)
+        new = f"{name}.new"
+        write_atomic(self.label(new), data)
+        with output_errors(self.label(name)):
+            try:
+                path.hardlink_to(self.path(new))
+            except FileExistsError:
+                return False
+            finally:
+                self.path(new).unlink(missing_ok=True)
+            sync_folder(str(path.parent))
+        return True
+
+    def remove(self, name: str) -> None:
+        """Remove a file."""
+        with output_errors(self.label(name)):
+            self.path(name).unlink(missing_ok=True)
+
+    def clear(self, prefix: str) -> None:
+        """Remove files by prefix; and their folders, if the prefix ends with `/`."""
+        for name in self.names(prefix):
+            self.remove(name)
+        if not prefix.endswith("/"):
+            return
+        folder = self.path(prefix)
+        for top, _, _ in os.walk(folder, topdown=False):
+            with output_errors(top), suppress(FileNotFoundError):
+                Path(top).rmdir()
+        with output_errors(str(folder)), suppress(FileNotFoundError):
+            sync_folder(str(folder.parent))
+
+    def target(self, name: str) -> AtomicFile:
+        """A file that is renamed into its place."""
+        self._make_folder(name)
+        return AtomicFile(self.label(name))
+
+    def log(self, name: str) -> LocalLog:
+        """A file that is appended to."""
+        return LocalLog(self, name)
+
+    def lock(self, name: str) -> LocalLock:
+        """An advisory lock (flock), which ends with the process that holds it."""
+        self._make_folder(name)
+        return LocalLock(self.path(name))
+
+    def _make_folder(self, name: str) -> None:
+        """Make the folders within the root that the name goes through, to survive a power cut."""
+        for folder in reversed(Path(name).parents):
+            with output_errors(self.label(name)):
+                path = self.root / folder
+                if folder != Path() and not path.exists():
+                    path.mkdir(exist_ok=True)
+                    sync_folder(str(path.parent))
+
+
+class _LocalFile:
+    """A file being read, whose errors name it."""
 
     def __init__(self, path: str) -> None:
         self._path = path
         with input_errors(path):
-            self._file = _open(path)
-            try:
-                self._reader = decompressed(Stored(self._file), path)
-            except BaseException:
-                self.close()
-                raise
+            self._file: IO[bytes] = Path(path).open("rb")  # noqa: SIM115  closed by `close`
 
-    def read(self, size: int) -> bytes:
-        """At most `size` bytes; empty at the end only. Raises `InputError`."""
+    def read(self, size: int = -1, /) -> bytes:
         with input_errors(self._path):
-            return self._reader.read(size)
+            return self._file.read(size)
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        with input_errors(self._path):
+            return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
 
     def close(self) -> None:
-        """Give the file back. Idempotent. Standard input stays open."""
-        if self._path != STANDARD_INPUT:
+        self._file.close()
+
+
+def open_local(path: str) -> Stream:
+    """A file of this machine. Raises `InputError`."""
+    return _LocalFile(path)
+
+
+class LocalLog:
+    """A file that grows; an `append` is one write, so a kill tears at most the last."""
+
+    def __init__(self, store: LocalStore, name: str) -> None:
+        self._store, self._name = store, name
+        self._path = store.path(name)
+        self._file: IO[bytes] | None = None
+        self._is_new = False
+
+    def read(self) -> bytes:
+        """Everything that is in it."""
+        return self._store.read(self._name) or b""
+
+    def append(self, data: bytes, /) -> None:
+        """Add bytes at the end; they survive the death of this process."""
+        with output_errors(str(self._path)):
+            if self._file is None:
+                self._is_new = not self._path.exists()
+                self._store._make_folder(self._name)
+                self._file = self._path.open("ab", buffering=0)
+            left = memoryview(data)
+            while left:  # a disk that fills up takes a part and refuses the rest
+                left = left[self._file.write(left) :]
+
+    def sync(self) -> None:
+        """Have the disk keep what was appended, and the name of a new file."""
+        if self._file is None:
+            return
+        with output_errors(str(self._path)):
+            _sync(self._file.fileno())
+            if self._is_new:
+                sync_folder(str(self._path.parent))
+                self._is_new = False
+
+    def cut(self, size: int) -> None:
+        """Forget all bytes from `size` on."""
+        with output_errors(str(self._path)):
+            if self._path.exists() and self._path.stat().st_size > size:
+                os.truncate(self._path, size)
+
+    def close(self) -> None:
+        """Give the file back."""
+        if self._file is not None:
+            with suppress(OSError):
+                self._file.close()
+            self._file = None
+
+
+class LocalLock:
+    """Held while its file is open and still at its path."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: IO[bytes] | None = None
+        while self._file is None:
+            with output_errors(str(path)):
+                file = _opened(path)
+            _flock(file, path)
+            # The run before may have ended, and removed the file, between open and flock.
+            if _is_at(file, path):
+                self._file = file
+            else:
+                file.close()
+
+    def check(self) -> None:
+        """The lock of a living process cannot be lost."""
+
+    def release(self) -> None:
+        """Let another process have it."""
+        if self._file is not None:
             self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+            self._file = None
 
 
-def _open(path: str) -> BinaryIO:
-    return sys.stdin.buffer if path == STANDARD_INPUT else Path(path).open("rb")
+def _opened(path: Path) -> IO[bytes]:
+    """The lock's file, made if it is not there; a run that ends may remove its folder meanwhile."""
+    while True:
+        path.parent.mkdir(exist_ok=True)
+        with suppress(FileNotFoundError):
+            return path.open("ab")
 
 
-def open_input(path: str) -> LocalInput:
-    """A stream of the file's text; gzip and zstd are recognised by content, not by name.
-
-    `-` is standard input. Raises `InputError` when the file cannot be opened; reading raises it
-    when the file is cut off or damaged.
-    """
-    return LocalInput(path)
-
-
-def expand_inputs(patterns: Sequence[str]) -> tuple[InputFile, ...]:
-    """The files that `patterns` name, in the order given, those of one glob sorted by name.
-
-    A pattern is a path, a glob (`**` goes into folders), or `-`. A file whose name looks like a
-    glob is found by its name first. Raises `InputError` for what is missing, unreadable or a
-    folder, for a glob without a match, and for one file named twice.
-    """
-    if not patterns:
-        raise InputError("no input was given")
-    files = tuple(_described(path) for pattern in patterns for path in _matches(pattern))
-    _refuse_repeats(files)
-    return files
-
-
-def _matches(pattern: str) -> list[str]:
-    if pattern == STANDARD_INPUT or not glob.has_magic(pattern) or os.path.lexists(pattern):
-        return [pattern]
-    found = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207  Path.glob refuses absolute ones
-    if not found:
-        raise InputError(
-            f"no file matches {pattern}", hint="check the pattern and the current folder"
-        )
-    return found
-
-
-def _described(path: str) -> InputFile:
-    if path == STANDARD_INPUT:
-        return InputFile(path=path, size_bytes=None)
-    if not path or "\0" in path:
-        raise InputError(f"{path!r} is not the name of a file")
-    with input_errors(path):
-        if not os.path.lexists(path):
-            raise InputError(f"there is no file {path}", hint=_similar_hint(path))
-        status = Path(path).stat()
-        if stat.S_ISDIR(status.st_mode):
-            raise InputError(
-                f"{path} is a folder", hint=f"give its files: '{path.rstrip('/')}/*.jsonl'"
-            )
-        if not stat.S_ISREG(status.st_mode):
-            return InputFile(path=path, size_bytes=None)
-        Path(path).open("rb").close()  # unreadable files are refused before any work
-        return InputFile(path=path, size_bytes=status.st_size)
-
-
-def _similar_hint(path: str) -> str:
-    folder = Path(path).parent
+def _flock(file: IO[bytes], path: Path) -> None:
     try:
-        close = difflib.get_close_matches(
-            Path(path).name, [entry.name for entry in folder.iterdir() if entry.is_file()], n=1
-        )
-    except OSError:
-        return f"there is no readable folder {folder}"
-    return f"did you mean {folder / close[0]}?" if close else f"looked in {folder.absolute()}"
+        with output_errors(str(path)):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OutputError as error:
+        file.close()
+        if not isinstance(error.__cause__, BlockingIOError):
+            raise
+        raise OutputError(
+            f"{path.parent}: another run is working on this output",
+            hint="wait for it to end, or choose another output",
+        ) from None
 
 
-def _refuse_repeats(files: Sequence[InputFile]) -> None:
-    seen: dict[tuple[int, int], str] = {}
-    for file in files:
-        with input_errors(file.path):
-            status = _status(file.path)
-        identity = (status.st_dev, status.st_ino)
-        if identity in seen:
-            raise InputError(
-                f"{file.path} and {seen[identity]} are the same file",
-                hint="name it once; every record would be read twice",
-            )
-        seen[identity] = file.path
-
-
-def _status(path: str) -> os.stat_result:
-    return os.fstat(0) if path == STANDARD_INPUT else Path(path).stat()
-
-
-def same_file(a: str, b: str) -> bool:
-    """Whether both names lead to one file, through links or not. A missing file is no other's.
-
-    `-` is the file that standard input comes from.
-    """
+def _is_at(file: IO[bytes], path: Path) -> bool:
     try:
-        return os.path.samestat(_status(a), _status(b))
-    except (OSError, ValueError):
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
         return False
-
-
-def digest(path: str) -> str:
-    """SHA-256 of the file as it is stored, in hex. Raises `InputError`."""
-    with input_errors(path), Path(path).open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -7,16 +7,15 @@ anywhere in here merges again.
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
-from textmill.errors import InvariantError
-from textmill.storage.atomic import AtomicFile, write_atomic
+from textmill.errors import InvariantError, OutputError
+from textmill.storage.base import Store
 from textmill.transform.job import JobFolder
-from textmill.transform.parts import Part, Row, part_path, read_part
+from textmill.transform.parts import Part, Row
 
 
 class OutputDigest(Struct, frozen=True, kw_only=True):
@@ -77,9 +76,9 @@ ENGINE_CODES = frozenset({"oom", "engine_error", "timeout", "crashed"})
 class _Target:
     """An output file in the making: lines go in, its digest comes out."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._file = AtomicFile(str(path))
+    def __init__(self, store: Store, name: str) -> None:
+        self.name = name
+        self._file = store.target(name)
         self._sha256 = hashlib.sha256()
         self.rows = self.bytes = 0
 
@@ -93,7 +92,7 @@ class _Target:
     def commit(self) -> OutputDigest:
         self._file.commit()
         return OutputDigest(
-            name=self.path.name, rows=self.rows, bytes=self.bytes, sha256=self._sha256.hexdigest()
+            name=self.name, rows=self.rows, bytes=self.bytes, sha256=self._sha256.hexdigest()
         )
 
     def discard(self) -> None:
@@ -106,17 +105,20 @@ def merge(folder: JobFolder, windows: int, rows_in: int) -> tuple[Totals, list[O
     Both appear by rename. An error file of an earlier job is removed if this one has no errors.
     """
     totals = Totals()
-    results, errors = _Target(folder.output), _Target(folder.errors_output)
+    results = _Target(folder.store, folder.name)
+    errors = _Target(folder.store, folder.errors_name)
     try:
         for number in range(windows):
-            _merge_part(part_path(folder.parts, number), totals, results, errors)
+            _merge_part(folder, number, totals, results, errors)
         totals.check(rows_in)
+        folder.check_lock()
+        folder.store.remove(folder.manifest_name)  # of an earlier job: no manifest, no commit
         digests = [results.commit()]
         if errors.rows:
             digests.append(errors.commit())
         else:
             errors.discard()
-            folder.errors_output.unlink(missing_ok=True)
+            folder.store.remove(folder.errors_name)
     except BaseException:
         results.discard()
         errors.discard()
@@ -124,28 +126,38 @@ def merge(folder: JobFolder, windows: int, rows_in: int) -> tuple[Totals, list[O
     return totals, digests
 
 
-def _merge_part(path: Path, totals: Totals, results: _Target, errors: _Target) -> None:
-    part, _ = read_part(path)
+def _merge_part(
+    folder: JobFolder, number: int, totals: Totals, results: _Target, errors: _Target
+) -> None:
+    part, _ = folder.read_part(number)
     part.rows.sort(key=lambda row: row.n)
-    _check_ordinals(path, part, first=totals.rows)
+    _check_ordinals(f"{folder.label}.job, part {number}", part, first=totals.rows)
     for row in part.rows:
         totals.count(row)
     results.write([bytes(row.ok) + b"\n" for row in part.rows if not row.code])
     errors.write([bytes(row.error) + b"\n" for row in part.rows if row.code])
 
 
-def _check_ordinals(path: Path, part: Part, *, first: int) -> None:
+def _check_ordinals(label: str, part: Part, *, first: int) -> None:
     expected = range(first, first + (part.window_rows or 0))
     if not part.complete or [row.n for row in part.rows] != list(expected):
         raise InvariantError(
-            f"{path}: expected rows {expected.start} to {expected.stop - 1}, each once"
+            f"{label}: expected rows {expected.start} to {expected.stop - 1}, each once"
         )
 
 
 def write_manifest(folder: JobFolder, manifest: dict[str, Any]) -> None:
     """Commit the job. Bytes of a file name that are no UTF-8 are written as \\udcNN."""
     encoded = msgspec.json.encode(_encodable(manifest))
-    write_atomic(str(folder.manifest), msgspec.json.format(encoded, indent=1) + b"\n")
+    folder.check_lock()
+    if not folder.store.create(
+        folder.manifest_name, msgspec.json.format(encoded, indent=1) + b"\n"
+    ):
+        raise OutputError(
+            f"{folder.store.label(folder.manifest_name)} has appeared: another run has finished"
+            " this output",
+            hint="run the same line again to see whether it is the same job",
+        )
 
 
 def _encodable(value: Any) -> Any:

@@ -6,7 +6,6 @@ import queue
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from pathlib import Path
 
 from msgspec import Raw, Struct
 
@@ -22,10 +21,11 @@ from textmill.core import (
 )
 from textmill.core import Sequence as Generated
 from textmill.engines.base import Tokenizer
-from textmill.errors import InvariantError
+from textmill.errors import InputError
 from textmill.records.results import error_line, result_line
+from textmill.transform.job import JobFolder
 from textmill.transform.ledger import Ledger
-from textmill.transform.parts import Part, Row, part_path, read_part
+from textmill.transform.parts import Part, Row
 from textmill.transform.windows import Preparer, Rows, Window, reject
 
 _READ_AHEAD_WINDOWS = 2
@@ -47,14 +47,14 @@ class JobSource:
         windows: Iterable[Rows],
         preparer: Preparer,
         ledger: Ledger,
-        parts: Path,
+        folder: JobFolder,
         *,
         with_file: bool,
     ) -> None:
         """`with_file`: error lines name the input file."""
         self._with_file = with_file
         self._windows, self._preparer = windows, preparer
-        self._ledger, self._parts = ledger, parts
+        self._ledger, self._folder = ledger, folder
         self._queue: queue.Queue[_Ready | BaseException | None] = queue.Queue(_READ_AHEAD_WINDOWS)
         self._stop = threading.Event()
         self.rows_read = 0
@@ -113,14 +113,23 @@ class JobSource:
             self._queue.put(error)
 
     def _ready(self, number: int, rows: Rows) -> _Ready:
-        part, end = read_part(part_path(self._parts, number))
-        if part.complete and part.window_rows != len(rows):
-            raise InvariantError(
-                f"window {number} has {len(rows)} rows, its part file {part.window_rows}"
+        part, end = self._folder.read_part(number)
+        if not _fits(part, rows):
+            raise InputError(
+                f"{self._folder.label}.job is damaged: the part of window {number} holds other"
+                f" rows than {rows[0].ordinal} to {rows[-1].ordinal}",
+                hint="the file was changed after it was written; start over with --fresh",
             )
         if part.complete:
             return _Ready(part, end, None)
         return _Ready(part, end, self._preparer.prepare(number, rows))
+
+
+def _fits(part: Part, rows: Rows) -> bool:
+    """Whether the part can be one of this window: some of its rows, or all if it is complete."""
+    inside = all(rows[0].ordinal <= row.n <= rows[-1].ordinal for row in part.rows)
+    whole = not part.complete or part.window_rows == len(rows) == len(part.rows)
+    return inside and whole
 
 
 def _drain(waiting: queue.Queue[_Ready | BaseException | None]) -> None:

@@ -60,9 +60,9 @@ def execute(
     """
     started = time.monotonic()
     progress = Progress(total=total)
-    ledger = Ledger(folder.parts, budget, progress, on_progress, RealClock())
+    ledger = Ledger(folder, budget, progress, on_progress, RealClock())
     windows = reject_duplicates(gather(chunks, window_sizes()))
-    source = JobSource(windows, worker.preparer, ledger, folder.parts, with_file=several_inputs)
+    source = JobSource(windows, worker.preparer, ledger, folder, with_file=several_inputs)
     capabilities = worker.engine.capabilities
     scheduler = Scheduler(spec.limits, worker.engine.group, padded=capabilities.padded)
     loop = Loop(

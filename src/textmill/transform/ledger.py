@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from fractions import Fraction
-from pathlib import Path
 
 import msgspec
 from msgspec import Struct
@@ -13,11 +12,9 @@ from msgspec import Struct
 from textmill.batching.clock import Clock
 from textmill.core import Record
 from textmill.errors import TooManyErrors, UsageError
-from textmill.transform.parts import Part, PartWriter, Row, part_path
+from textmill.transform.job import JobFolder
+from textmill.transform.parts import Part, PartWriter, Row
 from textmill.transform.windows import Window
-
-SYNC_SECONDS = 1.0
-"""How often part files are synced: a power cut loses at most this much work, a kill none."""
 
 
 class Progress(Struct):
@@ -109,13 +106,13 @@ class Ledger:
 
     def __init__(
         self,
-        parts: Path,
+        folder: JobFolder,
         budget: ErrorBudget,
         progress: Progress,
         on_progress: Callable[[Progress], None],
         clock: Clock,
     ) -> None:
-        self._parts, self._budget = parts, budget
+        self._folder, self._budget = folder, budget
         self.progress, self._on_progress = progress, on_progress
         self._clock = clock
         self._unsynced: set[PartWriter] = set()
@@ -139,7 +136,7 @@ class Ledger:
         self.windows += 1
         self.progress.count(part.rows, resumed=True)
         done = {row.n for row in part.rows}
-        writer = PartWriter(part_path(self._parts, window.number), end=end)
+        writer = PartWriter(self._folder.part(window.number), end=end)
         state = _Open(window, writer, done, window.rows - len(done))
         self._open[window.number] = state
         self._window_of.update(dict.fromkeys(window.records, state))
@@ -181,7 +178,7 @@ class Ledger:
         self._unsynced.add(state.writer)
         if complete:
             self._forget(state)
-        if self._clock.now() - self._synced_at >= SYNC_SECONDS:
+        if self._clock.now() - self._synced_at >= self._folder.store.sync_seconds:
             self._sync()
         self._tell()
 
@@ -193,6 +190,7 @@ class Ledger:
 
     def _sync(self) -> None:
         """Sync what was written since the last time; complete windows need their file no more."""
+        self._folder.check_lock()
         for writer in self._unsynced:
             writer.sync()
         for writer in self._complete:

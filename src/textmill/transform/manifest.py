@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from textmill.core import Params
 from textmill.engines.base import Capabilities
-from textmill.storage.local import digest
+from textmill.storage.base import digest_of
 from textmill.telemetry import versions
 from textmill.transform.commit import OutputDigest, Totals
 from textmill.transform.execute import Executed
@@ -109,15 +109,16 @@ def _warnings(spec: JobSpec, executed: Executed, base: Params) -> list[str]:
 
 def finished_manifest(folder: JobFolder) -> dict[str, Any] | None:
     """The manifest of a job that is complete, its output being there unchanged; else None."""
-    try:
-        manifest = msgspec.json.decode(folder.manifest.read_bytes(), type=_Finished)
-        raw: dict[str, Any] = msgspec.json.decode(folder.manifest.read_bytes())
-    except (FileNotFoundError, msgspec.MsgspecError):
+    data = folder.store.read(folder.manifest_name)
+    if data is None or folder.store.stat(folder.name) is None:
         return None
-    if not folder.output.exists():
+    try:
+        manifest = msgspec.json.decode(data, type=_Finished)
+        raw: dict[str, Any] = msgspec.json.decode(data)
+    except msgspec.MsgspecError:
         return None
     digests = {entry.name: entry.sha256 for entry in manifest.outputs}
-    return raw if digests.get(folder.output.name) == digest(str(folder.output)) else None
+    return raw if digests.get(folder.name) == digest_of(folder.store, folder.name) else None
 
 
 class _Finished(Struct):

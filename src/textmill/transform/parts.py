@@ -1,9 +1,9 @@
 """Part files: where finished work is safe before the output appears.
 
-A job's rows are numbered windows; window k has one append-only file `parts/0000k.jsonl`. It holds
-frames. A frame is one `write`: a line for each finished row, then a marker line with their number
-and their CRC-32. Files are synced about once a second, so a killed process loses no frame, and a
-power cut at most the last second's. What follows the last whole frame is a torn tail of a
+A job's rows are numbered windows; window k has one log, `parts/0000k.jsonl`. It holds frames. A
+frame is one append: a line for each finished row, then a marker line with their number and their
+CRC-32. Logs are synced about once a second, so on a local disk a killed process loses no frame, and
+a power cut at most the last second's. What follows the last whole frame is a torn tail of a
 killed run and is cut away on opening. The frame that completes the window says so.
 
     {"n":17,"ok":{"id":17,"generated_texts":["…"]},"in":40,"out":9}
@@ -13,17 +13,14 @@ killed run and is cut away on opening. The frame that completes the window says 
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
-from pathlib import Path
 
 import msgspec
 from msgspec import Raw, Struct
 
 from textmill.errors import InputError
-from textmill.storage.base import input_errors, output_errors
+from textmill.storage.base import Log
 
 
 class Row(Struct, omit_defaults=True):
@@ -56,7 +53,6 @@ _encode = msgspec.json.Encoder().encode
 _decode_row = msgspec.json.Decoder(Row).decode
 _decode_marker = msgspec.json.Decoder(_Marker).decode
 _MARKER = b'{"frame":'
-_sync = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync
 
 
 class Part(Struct):
@@ -71,22 +67,15 @@ class Part(Struct):
         return self.window_rows is not None
 
 
-def part_path(folder: Path, window: int) -> Path:
-    """Where window number `window` is kept."""
-    return folder / f"{window:05d}.jsonl"
+def read_part(log: Log, label: str) -> tuple[Part, int]:
+    """The whole frames of a window's log, and the byte where they end.
 
-
-def read_part(path: Path) -> tuple[Part, int]:
-    """The whole frames of a part file, and the byte where they end.
-
-    A missing file is an empty part. Bytes after the last whole frame are a torn tail and are
-    ignored; a frame whose checksum is wrong *before* another whole frame is damage, and refused.
+    Bytes after the last whole frame are a torn tail and are ignored; a frame whose checksum is
+    wrong *before* another whole frame is damage, and so are two different rows of one ordinal:
+    both are refused with an `InputError` that names `label`.
     """
     part, end = Part([]), 0
-    if not path.exists():
-        return part, end
-    with input_errors(str(path)):
-        data = path.read_bytes()
+    data = log.read()
     lines: list[bytes] = []
     position = 0
     for line in _whole_lines(data):
@@ -95,12 +84,30 @@ def read_part(path: Path) -> tuple[Part, int]:
             lines.append(line)
             continue
         if not _frame_is_whole(line, lines):
-            _refuse_damage(path, data, position, end)
+            if _MARKER in data[position:]:
+                raise _damaged(label, f"the frame at byte {end} is broken, and more follows it")
             break
         part.rows.extend(map(_decode_row, lines))
         part.window_rows = _decode_marker(line).rows
         lines, end = [], position
+    part.rows = _each_once(part.rows, label)
     return part, end
+
+
+def _each_once(rows: list[Row], label: str) -> list[Row]:
+    """The rows without repetitions: a frame may be there twice, two accounts of one row may not."""
+    by_ordinal: dict[int, Row] = {}
+    for row in rows:
+        if by_ordinal.setdefault(row.n, row) != row:
+            raise _damaged(label, f"row {row.n} is there twice, and not the same")
+    return list(by_ordinal.values())
+
+
+def _damaged(label: str, what: str) -> InputError:
+    return InputError(
+        f"{label} is damaged: {what}",
+        hint="the file was changed after it was written; start over with --fresh",
+    )
 
 
 def _whole_lines(data: bytes) -> Iterator[bytes]:
@@ -116,46 +123,28 @@ def _frame_is_whole(marker_line: bytes, lines: list[bytes]) -> bool:
     return marker.frame == len(lines) and marker.crc32 == zlib.crc32(b"".join(lines))
 
 
-def _refuse_damage(path: Path, data: bytes, position: int, end: int) -> None:
-    """A broken frame is a torn tail only if it is the last thing in the file."""
-    if _MARKER in data[position:]:
-        raise InputError(
-            f"{path}: the frame at byte {end} is damaged, and more follows it",
-            hint="the file was changed after it was written; start over with --fresh",
-        )
-
-
 class PartWriter:
-    """Appends frames to one part file. Owns the file until `close`."""
+    """Appends frames to one window's log. Owns the log until `close`."""
 
-    def __init__(self, path: Path, *, end: int = 0) -> None:
-        """Open for appending at byte `end`, cutting away whatever follows it."""
-        self._path = path
-        with output_errors(str(path)):
-            self._file = path.open("ab")
-            if self._file.tell() != end:
-                self._file.truncate(end)
+    def __init__(self, log: Log, *, end: int = 0) -> None:
+        """Go on at byte `end`, cutting away whatever follows it."""
+        self._log = log
+        log.cut(end)
 
     def append(self, rows: Iterable[Row], *, window_rows: int | None = None) -> None:
-        """Write one frame; on return it survives the death of this process.
-
-        Once `sync` has returned it survives a power cut as well. Raises `OutputError`.
+        """Write one frame, as safe as `Log.append` makes it. Raises `OutputError`.
 
         window_rows: given with the frame that completes the window.
         """
         lines = [_encode(row) + b"\n" for row in rows]
         body = b"".join(lines)
         marker = _encode(_Marker(len(lines), zlib.crc32(body), window_rows))
-        with output_errors(str(self._path)):
-            self._file.write(body + marker + b"\n")
-            self._file.flush()
+        self._log.append(body + marker + b"\n")
 
     def sync(self) -> None:
-        """Have the disk keep what was appended. Raises `OutputError`."""
-        with output_errors(str(self._path)):
-            _sync(self._file.fileno())
+        """Have everything appended survive a power cut. Raises `OutputError`."""
+        self._log.sync()
 
     def close(self) -> None:
-        """Give the file back. Bytes of a failed `append` may be lost: they were never a frame."""
-        with suppress(OSError):
-            self._file.close()
+        """Give the log back."""
+        self._log.close()

@@ -41,14 +41,14 @@ def check_sample(sample: int | None) -> None:
 class InputDigest(Struct, frozen=True, kw_only=True):
     """One input file as it was when the job began.
 
-    lines: counted after decompression. state: inode, size and time of change in ns.
+    lines: counted after decompression. version: as the store gives it (`storage.base.Entry`).
     """
 
     name: str
     bytes: int
     sha256: str
     lines: int
-    state: tuple[int, int, int] = (0, 0, 0)
+    version: str = ""
 
 
 class ModelIdentity(Struct, frozen=True, kw_only=True):

@@ -10,15 +10,16 @@ from typing import Any, Self
 from msgspec import Struct
 
 from textmill.errors import OutputError
-from textmill.storage.atomic import UNFINISHED_SUFFIX, check_writable
-from textmill.storage.local import same_file
+from textmill.storage.atomic import UNFINISHED_SUFFIX
+from textmill.storage.inputs import same_file
+from textmill.storage.local import LocalStore
 from textmill.telemetry import versions_of
 from textmill.transform.execute import Executed, OnProgress, Worker, execute
 from textmill.transform.job import JobFolder
 from textmill.transform.ledger import ErrorBudget
 from textmill.transform.manifest import describe, finished_manifest
 from textmill.transform.plan import JobSpec, changes, check_sample
-from textmill.transform.reading import InputPaths, Inputs, RowReader, digest_input, find_inputs
+from textmill.transform.reading import InputFile, Inputs, RowReader, digest_input, find_inputs
 from textmill.transform.setup import Setup, SetupRequest
 
 
@@ -42,7 +43,7 @@ class Prepared:
         self._request = request
         self._budget = ErrorBudget.parse(request.max_errors)
         check_sample(request.sample)
-        self.folder = JobFolder(Path(request.output))
+        self.folder = job_folder(request.output)
         with ExitStack() as stack:
             self._inputs = self._open(request.inputs, stack)
             self.setup = stack.enter_context(Setup(request.setup))
@@ -65,7 +66,7 @@ class Prepared:
         limits = self.spec.limits
         return (
             f"{self.spec.model.name}   {capabilities.name} {capabilities.precision}   batch ≤"
-            f" {limits.max_batch_tokens:,} tokens   seed {self.spec.seed}   → {self.folder.output}"
+            f" {limits.max_batch_tokens:,} tokens   seed {self.spec.seed}   → {self.folder.label}"
         )
 
     def execute(self, on_progress: OnProgress) -> tuple[dict[str, Any], bool]:
@@ -92,36 +93,35 @@ class Prepared:
             reader.chunks(),
             budget=self._budget,
             total=self._total(),
-            several_inputs=self._inputs.several,
+            several_inputs=len(self._inputs) > 1,
             on_progress=on_progress,
             describe=make_manifest,
         )
         return manifest, False
 
-    def _open(self, inputs: Inputs, stack: ExitStack) -> InputPaths:
+    def _open(self, inputs: Inputs, stack: ExitStack) -> list[InputFile]:
         """Find the inputs, refuse to overwrite one, lock the job's folder."""
         folder = self.folder
         stack.callback(folder.leave)
         folder.lock()  # first: what follows writes beside the output, and so may another run
-        outputs = [str(path) for path in folder.outputs]
-        found = find_inputs(inputs, folder.spool)
-        for source in found.paths:
+        outputs = [folder.store.label(name) for name in folder.outputs]
+        found = find_inputs(inputs, folder.store, folder.spool)
+        for source in (file.label for file in found):
             for output in outputs:
                 if same_file(source, output) or same_file(source, output + UNFINISHED_SUFFIX):
                     raise OutputError(
                         f"{source} is an input of this job and would be overwritten",
                         hint="choose another output with -o",
                     )
-        for output in outputs:
-            check_writable(output)
+        for name in folder.outputs:
+            folder.store.target(name).discard()
         return found
 
     def _spec(self) -> JobSpec:
         setup, request = self.setup, self._request.setup
         capabilities = setup.model.engine.capabilities
-        inputs = zip(self._inputs.paths, self._inputs.names, strict=True)
         return JobSpec(
-            inputs=tuple(digest_input(path, name) for path, name in inputs),
+            inputs=tuple(map(digest_input, self._inputs)),
             model=setup.identity,
             engine=capabilities.name,
             precision=capabilities.precision,
@@ -145,13 +145,13 @@ class Prepared:
         a run that was killed between two renames merges again.
         """
         folder = self.folder
-        there = [path for path in folder.outputs if path.exists()]
+        there = [name for name in folder.outputs if folder.store.stat(name) is not None]
         if self._request.fresh or folder.holds_rows or not there:
             return None
         manifest = finished_manifest(folder)
         if manifest is None:
             raise OutputError(
-                f"{there[0]} exists and is not the complete output of a job",
+                f"{folder.store.label(there[0])} exists and is not the complete output of a job",
                 hint="choose another -o, or replace it with --fresh",
             )
         different = changes(manifest["identity"], self.spec.identity())
@@ -160,7 +160,7 @@ class Prepared:
         if different:
             listed = "\n  ".join(different)
             raise OutputError(
-                f"{folder.output} is the output of another job:\n  {listed}",
+                f"{folder.label} is the output of another job:\n  {listed}",
                 hint="choose another -o, or replace it with --fresh",
             )
         return manifest
@@ -195,3 +195,11 @@ class Prepared:
                 f" (records with some: {reader.with_params:,})"
             )
         return notes
+
+
+def job_folder(output: str | Path) -> JobFolder:
+    """The folder of the job with this output. Raises `OutputError` if it names a folder."""
+    path = Path(output)
+    if not path.name:
+        raise OutputError(f"{output} is a folder", hint="give the name of a file in it")
+    return JobFolder(LocalStore(path.parent), path.name)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import msgspec
 from msgspec import Struct
@@ -15,9 +17,11 @@ from textmill.errors import InputError, UsageError
 from textmill.records.builder import RecordBuilder
 from textmill.records.jsonl import JsonlReader
 from textmill.records.shape import Shape
-from textmill.storage.atomic import AtomicFile
-from textmill.storage.base import STANDARD_INPUT, input_errors
-from textmill.storage.local import digest, expand_inputs, open_input
+from textmill.storage.base import STANDARD_INPUT, Store, Stream
+from textmill.storage.decompress import Reader as ByteReader
+from textmill.storage.decompress import Stored, decompressed
+from textmill.storage.inputs import expand_inputs, open_input
+from textmill.storage.local import LocalStore
 from textmill.transform.plan import InputDigest
 from textmill.transform.windows import Rows
 
@@ -26,16 +30,24 @@ _CHUNK_BYTES = 1 << 20
 Inputs = str | Path | Sequence[str | Path] | Iterable[Mapping[str, Any]]
 
 
-class InputPaths(Struct, frozen=True):
-    """Where the rows are read from, and the names the user knows them by."""
+class InputFile(Struct, frozen=True):
+    """One file of a job's input: where it is, and what the user calls it."""
 
-    paths: tuple[str, ...]
-    names: tuple[str, ...]
+    store: Store
+    name: str
+    label: str
+
+    def open(self) -> Stream:
+        """Its bytes as they are stored. Raises `InputError`."""
+        return self.store.open(self.name)
 
     @property
-    def several(self) -> bool:
-        """Whether a line number alone does not say which line is meant."""
-        return len(self.paths) > 1
+    def version(self) -> str:
+        """Changes with the content. Raises `InputError` if the file has gone."""
+        entry = self.store.stat(self.name)
+        if entry is None:
+            raise InputError(f"{self.label} is not there any more")
+        return entry.version
 
 
 def patterns_of(inputs: Inputs) -> list[str] | None:
@@ -47,60 +59,104 @@ def patterns_of(inputs: Inputs) -> list[str] | None:
     return None
 
 
-def find_inputs(inputs: Inputs, spool: Path) -> InputPaths:
+def find_inputs(inputs: Inputs, store: Store, spool: str) -> list[InputFile]:
     """The files to read. What can be read only once is copied to `spool`, so a resume can."""
     patterns = patterns_of(inputs)
     if patterns is None:
-        _spool_records(inputs, spool)
-        return InputPaths((str(spool),), ("records",))
+        _spool_records(inputs, store, spool)
+        return [InputFile(store, spool, "records")]
     files = expand_inputs(patterns)
     once = [file for file in files if file.size_bytes is None]
     if len(once) > 1:
         raise UsageError("only one input can be standard input or a pipe")
     for file in once:
-        _spool_stream(file.path, spool)
-    paths = tuple(str(spool) if file.size_bytes is None else file.path for file in files)
-    names = tuple("standard input" if f.path == STANDARD_INPUT else f.path for f in files)
-    return InputPaths(paths, names)
+        _spool_stream(file.path, store, spool)
+    return [
+        _local_file(file.path)
+        if file.size_bytes is not None
+        else InputFile(store, spool, _label(file.path))
+        for file in files
+    ]
 
 
-def _spool_stream(path: str, spool: Path) -> None:
-    with open_input(path) as stream, AtomicFile(str(spool)) as copy:
-        while data := stream.read(_CHUNK_BYTES):
-            copy.write(data)
+def _label(path: str) -> str:
+    return "standard input" if path == STANDARD_INPUT else path
 
 
-def _spool_records(inputs: Any, spool: Path) -> None:
-    encode = msgspec.json.Encoder().encode
-    with AtomicFile(str(spool)) as copy:
-        for number, record in enumerate(inputs):
-            if not isinstance(record, Mapping):
-                raise InputError(
-                    f"input {number} is a {type(record).__name__}, not a dict",
-                    hint="give a path, several paths, or an iterable of dicts",
-                )
-            try:
-                copy.write(encode(dict(record)) + b"\n")
-            except (TypeError, UnicodeEncodeError, msgspec.MsgspecError) as error:
-                raise InputError(f"input {number} cannot be written as JSON: {error}") from error
+def _local_file(path: str) -> InputFile:
+    return InputFile(LocalStore(Path(path).parent), Path(path).name, path)
 
 
-def digest_input(path: str, name: str) -> InputDigest:
-    """Size, digest and lines of one input. Raises `InputError`, for damaged gzip and zstd too."""
-    sha256, lines, last = digest(path), 0, b"\n"
+def _spool_stream(path: str, store: Store, spool: str) -> None:
     with open_input(path) as stream:
-        while data := stream.read(_CHUNK_BYTES):
+        _spool(iter(lambda: stream.read(_CHUNK_BYTES), b""), store, spool)
+
+
+def _spool(chunks: Iterable[bytes], store: Store, spool: str) -> None:
+    copy = store.target(spool)
+    try:
+        for data in chunks:
+            copy.write(data)
+        copy.commit()
+    finally:
+        copy.discard()
+
+
+def _spool_records(inputs: Any, store: Store, spool: str) -> None:
+    _spool(_encoded(inputs), store, spool)
+
+
+def _encoded(inputs: Any) -> Iterator[bytes]:
+    encode = msgspec.json.Encoder().encode
+    for number, record in enumerate(inputs):
+        if not isinstance(record, Mapping):
+            raise InputError(
+                f"input {number} is a {type(record).__name__}, not a dict",
+                hint="give a path, several paths, or an iterable of dicts",
+            )
+        try:
+            yield encode(dict(record)) + b"\n"
+        except (TypeError, UnicodeEncodeError, msgspec.MsgspecError) as error:
+            raise InputError(f"input {number} cannot be written as JSON: {error}") from error
+
+
+class _Hashed:
+    """A stream that hashes what is read of it, from its start."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._sha256 = hashlib.sha256()
+        self.size_bytes = 0
+
+    def read(self, size: int = -1, /) -> bytes:
+        data = self._stream.read(size)
+        self._sha256.update(data)
+        self.size_bytes += len(data)
+        return data
+
+    def hexdigest(self) -> str:
+        """Of the whole file: what was not read yet is read now."""
+        while self.read(_CHUNK_BYTES):
+            pass
+        return self._sha256.hexdigest()
+
+
+def digest_input(file: InputFile) -> InputDigest:
+    """Size, digest and lines of one input. Raises `InputError`, for damaged gzip and zstd too."""
+    version = file.version
+    with closing(file.open()) as stream:
+        hashed, lines, last = _Hashed(stream), 0, b"\n"
+        text = decompressed(Stored(cast(BinaryIO, hashed)), file.label)
+        while data := text.read(_CHUNK_BYTES):
             lines += data.count(b"\n")
             last = data[-1:]
-    lines += last != b"\n"
-    with input_errors(path):
-        status = Path(path).stat()
+        sha256 = hashed.hexdigest()
     return InputDigest(
-        name=name,
-        bytes=status.st_size,
+        name=file.label,
+        bytes=hashed.size_bytes,
         sha256=sha256,
-        lines=lines,
-        state=(status.st_ino, status.st_size, status.st_mtime_ns),
+        lines=lines + (last != b"\n"),
+        version=version,
     )
 
 
@@ -109,14 +165,14 @@ class RowReader:
 
     def __init__(
         self,
-        inputs: InputPaths,
+        files: Sequence[InputFile],
         shape: Shape,
         *,
         sample: int | None,
         digests: Sequence[InputDigest] = (),
     ) -> None:
         """`digests`: the files as they must still be when they have been read."""
-        self._inputs, self._sample, self._digests = inputs, sample, digests
+        self._files, self._sample, self._digests = files, sample, digests
         self.builder = RecordBuilder(shape)
         """What was noticed about the rows."""
         self._reader = JsonlReader(self.builder)
@@ -128,10 +184,8 @@ class RowReader:
         for rows in self._all_rows():
             self.with_params += sum(1 for row in rows if isinstance(row, Record) and row.params)
             yield rows
-        for path, digested in zip(self._inputs.paths, self._digests, strict=False):
-            with input_errors(path):
-                status = Path(path).stat()
-            if (status.st_ino, status.st_size, status.st_mtime_ns) != digested.state:
+        for file, digested in zip(self._files, self._digests, strict=False):
+            if file.version != digested.version:
                 raise InputError(
                     f"{digested.name} has changed while it was read",
                     hint="run again when nothing writes to it any more",
@@ -140,9 +194,9 @@ class RowReader:
     def _all_rows(self) -> Iterator[Rows]:
         left = self._sample
         ordinal = 0
-        for path, name in zip(self._inputs.paths, self._inputs.names, strict=True):
-            with open_input(path) as stream:
-                for rows in self._reader.read(stream, name, ordinal):
+        for file in self._files:
+            with closing(file.open()) as stream:
+                for rows in self._reader.read(_text_of(stream, file.label), file.label, ordinal):
                     ordinal += len(rows)
                     if left is None:
                         yield rows
@@ -151,3 +205,7 @@ class RowReader:
                     left -= len(rows)
                     if left <= 0:
                         return
+
+
+def _text_of(stream: Stream, label: str) -> ByteReader:
+    return decompressed(Stored(cast(BinaryIO, stream)), label)

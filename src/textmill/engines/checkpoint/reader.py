@@ -15,7 +15,7 @@ from textmill.engines.checkpoint.arrays import Arrays, resolve
 from textmill.engines.checkpoint.weights import open_weights
 from textmill.errors import CorruptModel, ModelNotFound
 from textmill.params import model_parameters
-from textmill.storage.local import digest
+from textmill.storage.inputs import digest
 
 _CONFIG = "config.json"
 _GENERATION_CONFIG = "generation_config.json"
