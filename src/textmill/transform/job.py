@@ -32,6 +32,7 @@ class JobFolder:
         self._folder = f"{name}.job/"
         self.spool = f"{self._folder}stdin.jsonl"
         self._record = f"{self._folder}job.json"
+        self._journal = f"{self._folder}journal.jsonl"
         self._lock: Lock | None = None
 
     @property
@@ -66,9 +67,9 @@ class JobFolder:
     def _part_name(self, window: int) -> str:
         return f"{self._folder}parts/{window:05d}.jsonl"
 
-    def journal(self) -> Log:
-        """The log of what was tried."""
-        return self.store.log(f"{self._folder}journal.jsonl")
+    def journal(self) -> tuple[Log, str]:
+        """The log of what was tried, and what the user knows it by."""
+        return self.store.log(self._journal), self.store.label(self._journal)
 
     def check_lock(self) -> None:
         """Raise `OutputError` if another run has taken the job over."""
@@ -100,12 +101,13 @@ class JobFolder:
         """
         now = spec.identity()
         if not fresh and (before := self.store.read(self._record)) is not None:
-            if different := changes(self._identity_of(before), now):
+            different = changes(self._identity_of(before), now)
+            if not different:
+                return
+            if self.holds_rows:
                 self._refuse(different)
-            return
         self._forget_rows()
-        data = msgspec.json.format(msgspec.json.encode(now), indent=1)
-        self.store.replace(self._record, data)
+        self.store.replace(self._record, msgspec.json.format(msgspec.json.encode(now), indent=1))
 
     def _identity_of(self, record: bytes) -> dict[str, str]:
         try:
@@ -127,7 +129,7 @@ class JobFolder:
         """Without a job.json the rows are nobody's, so it goes first: a kill leaves no half."""
         self.store.remove(self._record)
         self.store.clear(f"{self._folder}parts/")
-        self.store.remove(f"{self._folder}journal.jsonl")
+        self.store.clear(self._journal)
 
     def remove(self) -> None:
         """The job is committed, or holds nothing: remove the folder, the lock last."""

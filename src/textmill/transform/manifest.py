@@ -85,6 +85,7 @@ def _run(executed: Executed) -> dict[str, Any]:
         "rows_per_second": round(rows / seconds, 2),
         "tokens_per_second": round(tokens / seconds, 1),
         "batches": stats.batches,
+        "split_batches": len(executed.history.splits),
         "padding_share": round(stats.padding_share, 4),
         "outside_engine_share": round(stats.starved_seconds / max(stats.seconds, 1e-9), 4),
     }
@@ -99,6 +100,11 @@ def _warnings(spec: JobSpec, executed: Executed, base: Params) -> list[str]:
         warnings.append(
             f"{totals.hit_length_limit:,} results met their length limit and may be cut; unless a"
             f" record says otherwise it is max_new_tokens={base.max_new_tokens} (from: {origin})"
+        )
+    if executed.history.shrunk:
+        warnings.append(
+            f"memory ran out {len(executed.history.shrunk):,} times; from then on batches had at"
+            f" most {min(executed.history.shrunk):,} input tokens (--max-batch-tokens)"
         )
     if totals.truncated:
         warnings.append(
