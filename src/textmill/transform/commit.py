@@ -32,6 +32,7 @@ class Totals(Struct, kw_only=True):
 
     The identity `rows == ok + failed + invalid` is checked, and every ordinal is there once.
     invalid: rows that could not become a request; failed: rows the engine could not answer.
+    copied: rows with the text and parameters of an earlier row, whose result they have.
     truncated: inputs cut by --truncate. hit_length_limit: results whose text met max_new_tokens.
     """
 
@@ -40,6 +41,7 @@ class Totals(Struct, kw_only=True):
     failed: int = 0
     invalid: int = 0
     codes: dict[str, int] = msgspec.field(default_factory=dict)
+    copied: int = 0
     truncated: int = 0
     hit_length_limit: int = 0
     input_tokens: int = 0
@@ -50,16 +52,17 @@ class Totals(Struct, kw_only=True):
         self.rows += 1
         self.input_tokens += row.inp
         self.output_tokens += row.out
+        self.copied += row.copied
         self.truncated += row.cut
         self.hit_length_limit += row.limit
         if not row.code:
             self.ok += 1
             return
         self.codes[row.code] = self.codes.get(row.code, 0) + 1
-        if row.code in ENGINE_CODES:
-            self.failed += 1
-        else:
+        if row.is_invalid:
             self.invalid += 1
+        else:
+            self.failed += 1
 
     def check(self, rows_in: int) -> None:
         """Raise `InvariantError` unless rows_in = ok + failed + invalid."""
@@ -68,9 +71,6 @@ class Totals(Struct, kw_only=True):
                 f"{rows_in} rows were read, but {self.ok} ok + {self.failed} failed +"
                 f" {self.invalid} invalid rows were written"
             )
-
-
-ENGINE_CODES = frozenset({"oom", "engine_error", "timeout", "crashed"})
 
 
 class _Target:

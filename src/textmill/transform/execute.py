@@ -75,7 +75,7 @@ def execute(
         source,
         scheduler,
         worker.engine,
-        JobSink(worker.tokenizer, ledger, with_file=several_inputs),
+        JobSink(worker.tokenizer, ledger, source.copier, with_file=several_inputs),
         journal=journal,
     )
     source.start()

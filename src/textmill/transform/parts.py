@@ -28,7 +28,7 @@ class Row(Struct, omit_defaults=True):
 
     n: its ordinal. ok: its output line as JSON, or error: its error line as JSON.
     inp, out: tokens read and written. cut: its input was truncated. limit: an output met the
-    length limit. code: the error's code.
+    length limit. code: the error's code. copied: it has the result of an equal, earlier row.
     """
 
     n: int
@@ -39,6 +39,16 @@ class Row(Struct, omit_defaults=True):
     cut: bool = False
     limit: bool = False
     code: str = ""
+    copied: bool = False
+
+    @property
+    def is_invalid(self) -> bool:
+        """Whether the row could not become a request."""
+        return bool(self.code) and self.code not in ENGINE_CODES
+
+
+ENGINE_CODES = frozenset({"oom", "engine_error", "timeout", "crashed"})
+"""Codes of rows that the engine could not answer; those of all others are invalid."""
 
 
 class _Marker(Struct):
