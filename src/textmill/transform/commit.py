@@ -15,6 +15,7 @@ from msgspec import Struct
 from textmill.errors import InvariantError, OutputError
 from textmill.storage.base import Store
 from textmill.transform.job import JobFolder
+from textmill.transform.journal import Carried
 from textmill.transform.parts import Part, Row
 
 
@@ -59,10 +60,8 @@ class Totals(Struct, kw_only=True):
             self.ok += 1
             return
         self.codes[row.code] = self.codes.get(row.code, 0) + 1
-        if row.is_invalid:
-            self.invalid += 1
-        else:
-            self.failed += 1
+        self.failed += row.has_failed
+        self.invalid += row.is_invalid
 
     def check(self, rows_in: int) -> None:
         """Raise `InvariantError` unless rows_in = ok + failed + invalid."""
@@ -99,12 +98,15 @@ class _Target:
         self._file.discard()
 
 
-def merge(folder: JobFolder, windows: int, rows_in: int) -> tuple[Totals, list[OutputDigest]]:
+def merge(
+    folder: JobFolder, windows: int, rows_in: int, carried: Carried
+) -> tuple[Totals, list[OutputDigest]]:
     """Write OUT and OUT.errors.jsonl in input order from the parts of `windows` windows.
 
     Both appear by rename. An error file of an earlier job is removed if this one has no errors.
+    carried: what the parts no longer tell of rows that an earlier job of this output finished.
     """
-    totals = Totals()
+    totals = Totals(**msgspec.structs.asdict(carried))
     results = _Target(folder.store, folder.name)
     errors = _Target(folder.store, folder.errors_name)
     try:

@@ -85,7 +85,7 @@ def execute(
         source.close()
         ledger.close()
         journal.close()
-    totals, outputs = merge(folder, ledger.windows, source.rows_read)
+    totals, outputs = merge(folder, ledger.windows, source.rows_read, journal.history.carried)
     executed = Executed(
         totals=totals,
         outputs=outputs,

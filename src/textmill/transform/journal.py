@@ -6,6 +6,7 @@
     {"event":"shrink","tokens":1024}                memory ran out: larger batches are split
     {"event":"progress","at":"…","rows":256,"ok":250,"codes":{"empty":6},"total":9000,…}
     {"event":"stop","at":"…"}                       the run ended by itself
+    {"event":"retry"}                               failed rows were forgotten (--retry-failed)
 
 A batch that was started and neither finished nor stopped was in flight when its run died. Once is
 chance; again and again means that something in it ends the process (a container that is killed
@@ -82,10 +83,38 @@ class RunStopped(Struct, frozen=True, tag_field="event", tag="stop"):
     at: str
 
 
-Event = RunBegan | BatchStarted | BatchSplit | BudgetShrunk | Progressed | RunStopped
+class Retried(Struct, frozen=True, tag_field="event", tag="retry"):
+    """Failed rows were forgotten, to be computed again: what was blamed has another chance."""
+
+
+class Carried(Struct, frozen=True, kw_only=True, tag_field="event", tag="carry"):
+    """Counts of rows whose results were taken over from a finished output (`--retry-failed`)."""
+
+    copied: int = 0
+    truncated: int = 0
+    hit_length_limit: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+Event = (
+    Carried
+    | Retried
+    | RunBegan
+    | BatchStarted
+    | BatchSplit
+    | BudgetShrunk
+    | Progressed
+    | RunStopped
+)
 
 _decode = msgspec.json.Decoder(Event).decode
 _encode = msgspec.json.Encoder().encode
+
+
+def event_line(event: Event) -> bytes:
+    """An event as it stands in the journal."""
+    return _encode(event) + b"\n"
 
 
 def read_events(log: Log, label: str) -> tuple[list[Event], int]:
@@ -107,6 +136,7 @@ class History(Struct):
     deaths: Counter[_Name]
     shrunk: list[int]
     runs: int = 0
+    carried: Carried = Carried()
 
 
 def history(events: Iterable[Event]) -> History:
@@ -127,6 +157,11 @@ def history(events: Iterable[Event]) -> History:
                 found.shrunk.append(tokens)
             case RunStopped():
                 flying.clear()
+            case Retried():
+                found.deaths.clear()
+                flying.clear()
+            case Carried():
+                found.carried = event
     found.deaths.update(flying)
     return found
 
@@ -185,7 +220,7 @@ class JobJournal:
         self._log.close()
 
     def _write(self, event: Event) -> None:
-        self._log.append(_encode(event) + b"\n")
+        self._log.append(event_line(event))
 
 
 def now() -> str:
