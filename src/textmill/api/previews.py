@@ -17,8 +17,8 @@ from textmill.core import Record, Rejected
 from textmill.records.ids import SeenIds, reject_repeated
 from textmill.settings import read_settings
 from textmill.storage.local import LocalStore
-from textmill.transform.plan import InputDigest, check_sample
-from textmill.transform.reading import Inputs, RowReader, digest_input, find_inputs
+from textmill.transform.plan import check_sample
+from textmill.transform.reading import Inputs, RowReader, digest_input, find_inputs, total_rows
 from textmill.transform.setup import Setup, SetupRequest
 from textmill.transform.windows import Rows
 
@@ -32,7 +32,8 @@ PROBE_RECORDS = 64
 class Preview(Struct, frozen=True, kw_only=True):
     """What a job would do.
 
-    rows: in the input, blank lines included. examined: rows looked at, from the start.
+    rows: in the input, blank lines included; None if only reading would tell.
+    examined: rows looked at, from the start.
     prompts: id (JSON text) and rendered text of the first three records.
     input_tokens: length of each examined text. limit: longest input allowed, None for no limit.
     rejected: the examined rows that would fail, and messages: one example for each code.
@@ -43,7 +44,7 @@ class Preview(Struct, frozen=True, kw_only=True):
     model: str
     engine: str
     precision: str
-    rows: int
+    rows: int | None
     examined: int
     prompts: list[tuple[str, str]]
     input_tokens: list[int]
@@ -63,8 +64,8 @@ class Preview(Struct, frozen=True, kw_only=True):
 
     @property
     def eta_seconds(self) -> float | None:
-        """The probe's time for all rows; None when nothing could be computed."""
-        if not self.probe_records:
+        """The probe's time for all rows; None when nothing could be computed or counted."""
+        if not self.probe_records or self.rows is None:
             return None
         return self.probe_seconds / self.probe_records * self.rows
 
@@ -124,15 +125,10 @@ def preview(
             limit = min(sample or EXAMINED_ROWS, EXAMINED_ROWS)
             reader = RowReader(found, setup.shape, sample=limit)
             rows = [row for chunk in reader.chunks() for row in chunk]
-            return _examine(setup, request, rows, _row_count(digests, sample))
+            return _examine(setup, request, rows, total_rows(digests, sample))
 
 
-def _row_count(digests: Sequence[InputDigest], sample: int | None) -> int:
-    rows = sum(digest.lines for digest in digests)
-    return rows if sample is None else min(rows, sample)
-
-
-def _examine(setup: Setup, request: SetupRequest, rows: Rows, total: int) -> Preview:
+def _examine(setup: Setup, request: SetupRequest, rows: Rows, total: int | None) -> Preview:
     rows = reject_repeated(rows, SeenIds())
     records = [row for row in rows if isinstance(row, Record)]
     texts = [text for record in records for text in record.texts]

@@ -205,7 +205,7 @@ def _speed(manifest: dict[str, Any]) -> str:
 
 def preview(found: Preview) -> None:
     """A dry run: prompts, lengths, what would fail, how long it would take."""
-    print(f"{found.model}   {found.engine} {found.precision}   {found.rows:,} rows\n")
+    print(f"{found.model}   {found.engine} {found.precision}   {_rows(found)}\n")
     for identifier, text in found.prompts:
         print(f"id {identifier}\n{textwrap.indent(_excerpt(text), '    ')}\n")
     print(f"input tokens of the first {found.examined:,} rows")
@@ -222,13 +222,17 @@ def preview(found: Preview) -> None:
         print(f"  {name} = {value!r}   ({origin})")
     print()
     if found.eta_seconds is None:
-        print("no estimate: none of these rows can be computed")
+        print("no estimate: none of these rows can be computed or counted")
     else:
         print(
-            f"about {duration(found.eta_seconds)} for {found.rows:,} rows"
+            f"about {duration(found.eta_seconds)} for {_rows(found)}"
             f" ({found.probe_records} computed in {found.probe_seconds:.2f} s)"
         )
     print("nothing was written")
+
+
+def _rows(found: Preview) -> str:
+    return "an unknown number of rows" if found.rows is None else f"{found.rows:,} rows"
 
 
 def histogram(lengths: list[int], *, bins: int = 8, cells: int = 40) -> list[str]:

@@ -81,6 +81,7 @@ def execute(
     source.start()
     try:
         stats = loop.run()
+        ledger.check_budget()
     finally:
         source.close()
         ledger.close()

@@ -60,6 +60,10 @@ class Progress(Struct):
                 self.ok += 1
 
 
+ENOUGH_ROWS = 1000
+"""Rows after which a share of failures says something about those to come."""
+
+
 class ErrorBudget(Struct, frozen=True):
     """`--max-errors`: how many rows may fail before the job stops. Neither field: any number."""
 
@@ -85,10 +89,16 @@ class ErrorBudget(Struct, frozen=True):
             )
         return budget
 
-    def check(self, progress: Progress) -> None:
-        """Raise `TooManyErrors` as soon as the budget cannot be kept any more."""
+    def check(self, progress: Progress, *, final: bool = False) -> None:
+        """Raise `TooManyErrors` as soon as the budget cannot be kept any more.
+
+        A share of an unknown number of rows is taken of those that are done, once there are
+        enough of them to tell; `final`: they are all there are.
+        """
         limit = self.rows
         if self.share is not None:
+            if progress.total is None and not final and progress.rows < ENOUGH_ROWS:
+                return
             limit = int(self.share * max(progress.total or 0, progress.rows))
         if limit is None or progress.errors <= limit:
             return
@@ -217,6 +227,10 @@ class Ledger:
     def _tell(self) -> None:
         self._budget.check(self.progress)
         self._on_progress(self.progress)
+
+    def check_budget(self) -> None:
+        """Raise `TooManyErrors` if more rows of the whole job failed than allowed."""
+        self._budget.check(self.progress, final=True)
 
     def close(self) -> None:
         """Give the files back; what was written stays."""

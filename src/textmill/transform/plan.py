@@ -41,14 +41,21 @@ def check_sample(sample: int | None) -> None:
 class InputDigest(Struct, frozen=True, kw_only=True):
     """One input file as it was when the job began.
 
-    lines: counted after decompression. version: as the store gives it (`storage.base.Entry`).
+    version: as the store gives it (`storage.base.Entry`).
+    sha256: None for an object of a store, which is not read twice: its version stands for it.
+    rows: blank lines included; None where only reading would tell.
     """
 
     name: str
     bytes: int
-    sha256: str
-    lines: int
-    version: str = ""
+    version: str
+    sha256: str | None = None
+    rows: int | None = None
+
+    @property
+    def content(self) -> str:
+        """What is equal for equal contents."""
+        return f"sha256 {self.sha256}" if self.sha256 else f"version {self.version}"
 
 
 class ModelIdentity(Struct, frozen=True, kw_only=True):
@@ -95,7 +102,7 @@ class JobSpec(Struct, frozen=True, kw_only=True):
         names = ("engine", "precision", "prompt", "id_field", "keep", "record_params", "seed")
         limits = ("sample", "max_input_tokens", "truncate")
         parts: dict[str, Any] = {name: getattr(self, name) for name in names + limits}
-        parts |= {f"input {n}": f"sha256 {i.sha256}" for n, i in enumerate(self.inputs, 1)}
+        parts |= {f"input {n}": one.content for n, one in enumerate(self.inputs, 1)}
         parts |= {f"model file {name}": f"sha256 {sha}" for name, _, sha in self.model.files}
         parts |= {f"parameter {name}": value for name, (value, _) in self.parameters.items()}
         parts |= msgspec.to_builtins(self.limits)

@@ -19,7 +19,14 @@ from textmill.transform.job import JobFolder
 from textmill.transform.ledger import ErrorBudget
 from textmill.transform.manifest import describe, finished_manifest
 from textmill.transform.plan import JobSpec, changes, check_sample
-from textmill.transform.reading import InputFile, Inputs, RowReader, digest_input, find_inputs
+from textmill.transform.reading import (
+    InputFile,
+    Inputs,
+    RowReader,
+    digest_input,
+    find_inputs,
+    total_rows,
+)
 from textmill.transform.retry import forget_failures, reopen
 from textmill.transform.setup import Setup, SetupRequest
 
@@ -182,9 +189,8 @@ class Prepared:
             self._inputs, self.setup.shape, sample=self._request.sample, digests=self.spec.inputs
         )
 
-    def _total(self) -> int:
-        total = sum(digest.lines for digest in self.spec.inputs)
-        return total if self.spec.sample is None else min(total, self.spec.sample)
+    def _total(self) -> int | None:
+        return total_rows(self.spec.inputs, self.spec.sample)
 
     def _manifest(self, executed: Executed, reader: RowReader) -> dict[str, Any]:
         return describe(

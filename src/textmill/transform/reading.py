@@ -155,9 +155,18 @@ def digest_input(file: InputFile) -> InputDigest:
         name=file.label,
         bytes=hashed.size_bytes,
         sha256=sha256,
-        lines=lines + (last != b"\n"),
+        rows=lines + (last != b"\n"),
         version=version,
     )
+
+
+def total_rows(inputs: Iterable[InputDigest], sample: int | None) -> int | None:
+    """How many rows a job will read, if that can be known."""
+    counts = [one.rows for one in inputs]
+    known = [rows for rows in counts if rows is not None]
+    if len(known) < len(counts):
+        return None
+    return sum(known) if sample is None else min(sum(known), sample)
 
 
 class RowReader:
