@@ -37,21 +37,14 @@ def result_line(
     Raises `Unfit` where the result does not have what the output filter asks for.
     """
     generated = b", ".join([json_string(text) for text in texts])
-    if record.source is None:
-        result = _result(record, generated)
-    else:
-        result = join(record.source, b'{"generated_texts": [%b]}' % generated)
-    if output_filter is not None:
-        result = filter_output(output_filter, result)
-    return result + b"\n"
-
-
-def _result(record: Record, generated: bytes) -> JsonText:
-    if record.kept:
+    if record.source is not None:
+        line = join(record.source, b'{"generated_texts": [%b]}' % generated)
+    elif record.kept:
         kept = b"".join([b"%b: %b, " % column for column in record.kept])
+        line = b'{"id": %b, %b"generated_texts": [%b]}' % (record.id, kept, generated)
     else:
-        kept = b""
-    return b'{"id": %b, %b"generated_texts": [%b]}' % (record.id, kept, generated)
+        line = b'{"id": %b, "generated_texts": [%b]}' % (record.id, generated)
+    return (line if output_filter is None else filter_output(output_filter, line)) + b"\n"
 
 
 def error_line(rejected: Rejected, *, with_file: bool = False) -> bytes:
