@@ -23,7 +23,7 @@ from textmill.records.lines import (
     read_lines,
 )
 from textmill.records.shape import ORDINAL_ID
-from textmill.records.strict import Fields, is_blank, parse_object, repeated_key
+from textmill.records.strict import Fields, is_blank, parse_object, parse_row, repeated_key
 from textmill.records.unfit import Unfit, quoted
 
 
@@ -34,6 +34,7 @@ class JsonlReader:
         self.builder = builder
         self._max_line_bytes = max_line_bytes
         self._id_field = builder.shape.id_field
+        self._parse = parse_row if builder.shape.takes_rows else parse_object
         self._leading_id_pattern = _leading_id_pattern(self._id_field)
 
     def read(
@@ -57,7 +58,7 @@ class JsonlReader:
         rows: list[Record | Rejected] = []
         for number, line in enumerate(block.lines, block.first):
             try:
-                fields = parse_object(line)
+                fields = self._parse(line)
             except Unfit as error:
                 if is_blank(line):
                     self.builder.blank_lines += 1
@@ -75,7 +76,7 @@ class JsonlReader:
     ) -> Record | Rejected:
         key = repeated_key(line, fields)
         if key is None:
-            return self.builder.build(fields, ordinal, file, number)
+            return self.builder.build(fields, ordinal, file, number, line)
         error = Unfit(ErrorCode.BAD_JSON, f"the key {quoted(key)} appears twice")
         id_ = None if key == self._id_field else self.builder.id_of(fields, ordinal)
         return rejected(error, id_, ordinal, file, number)

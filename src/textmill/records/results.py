@@ -1,6 +1,8 @@
 """Results to JSON Lines: strict JSON in UTF-8, one line per record whatever its text holds.
 
 Result line: `{"id": …, <kept columns, in the order asked for>, "generated_texts": […]}`.
+A job that joins writes the row as it was read, with `{"generated_texts": […]}` in it; an output
+filter writes whatever JSON it selects.
 Error line: `{"id": …, "file": …, "line": …, "code": …, "message": …}`; `file` only where a job has
 several, and `id` is null where it could not be read.
 
@@ -14,6 +16,8 @@ from collections.abc import Sequence
 import msgspec
 
 from textmill.core import JsonText, Record, Rejected
+from textmill.records.filters import filter_output, join
+from textmill.records.jsonpath import Path
 
 _encode = msgspec.json.Encoder().encode
 
@@ -25,14 +29,22 @@ _LINE_ENDS = (
 """Characters beyond ASCII that some readers, Python's `splitlines` among them, end a line at."""
 
 
-def result_line(record: Record, texts: Sequence[str]) -> bytes:
-    """The line of a record that has its texts, in the order they are given."""
-    if record.kept:
-        kept = b"".join([b"%b: %b, " % column for column in record.kept])
-    else:
-        kept = b""
+def result_line(
+    record: Record, texts: Sequence[str], *, output_filter: Path | None = None
+) -> bytes:
+    """The line of a record that has its texts, in the order they are given.
+
+    Raises `Unfit` where the result does not have what the output filter asks for.
+    """
     generated = b", ".join([json_string(text) for text in texts])
-    return b'{"id": %b, %b"generated_texts": [%b]}\n' % (record.id, kept, generated)
+    if record.source is not None:
+        line = join(record.source, b'{"generated_texts": [%b]}' % generated)
+    elif record.kept:
+        kept = b"".join([b"%b: %b, " % column for column in record.kept])
+        line = b'{"id": %b, %b"generated_texts": [%b]}' % (record.id, kept, generated)
+    else:
+        line = b'{"id": %b, "generated_texts": [%b]}' % (record.id, generated)
+    return (line if output_filter is None else filter_output(output_filter, line)) + b"\n"
 
 
 def error_line(rejected: Rejected, *, with_file: bool = False) -> bytes:
