@@ -123,7 +123,7 @@ def rejected(error: Unfit, id_: JsonText | None, ordinal: int, file: str, line: 
     )
 
 
-def untouched(value: Raw) -> JsonText:
+def untouched(value: Raw | JsonText) -> JsonText:
     """A value as it was written.
 
     Only a carriage return between its tokens becomes a space: readers that take it for the end
@@ -161,7 +161,7 @@ def _parameters(plan: Plan, fields: Fields) -> dict[str, Any]:
     return {name: _parameter(name, fields[name]) for name in plan.params}
 
 
-def _parameter(name: str, value: Raw) -> Any:
+def _parameter(name: str, value: Raw | JsonText) -> Any:
     try:
         return _decode_any(value)
     except msgspec.ValidationError as error:
