@@ -210,7 +210,7 @@ def _parameters(plan: Plan, fields: Fields) -> dict[str, Any]:
     return {name: _parameter(name, fields[name]) for name in plan.params}
 
 
-def _parameter(name: str, value: Raw) -> Any:
+def _parameter(name: str, value: Raw | JsonText) -> Any:
     try:
         return _decode_any(value)
     except msgspec.ValidationError as error:

@@ -23,7 +23,7 @@ MAX_NESTING = 100
 """Levels of arrays and objects, the line's own included. A fixed number, because the decoder's own
 limit depends on how deep the caller's stack happens to be."""
 
-Fields = Mapping[str, Raw]
+Fields = Mapping[str, Raw] | Mapping[str, JsonText]
 """A record's columns: decoded names, values as JSON text."""
 
 Decoded = TypeVar("Decoded")
