@@ -85,6 +85,7 @@ def run(
     threads: int | None = None,
     max_batch_tokens: int | None = None,
     fresh: bool = False,
+    retry_failed: bool = False,
     offline: bool = False,
     home: Path | None = None,
     on_transfer: Callable[[Transfer], None] | None = None,
@@ -129,6 +130,7 @@ def run(
         sample=sample,
         max_errors=max_errors,
         fresh=fresh,
+        retry_failed=retry_failed,
         command=command,
     )
     with Prepared(request) as prepared:

@@ -32,6 +32,7 @@ def run(
     max_batch_tokens: int | None = None,
     dry_run: Annotated[bool, Flag] = False,
     fresh: Annotated[bool, Flag] = False,
+    retry_failed: Annotated[bool, Flag] = False,
     offline: Annotated[bool, Flag] = False,
     quiet: Annotated[bool, Flag] = False,
 ) -> int:
@@ -79,6 +80,9 @@ def run(
         Show prompts, lengths and an estimate of the time; write nothing.
     fresh
         Start over: forget an unfinished job and replace a finished one's output.
+    retry_failed
+        Compute the rows again that failed in the engine (oom, engine_error, timeout, crashed), of
+        an unfinished job or a finished one; all other results stay.
     offline
         Never ask the network for a model.
     quiet
@@ -131,6 +135,7 @@ def run(
             **options,
             max_errors=max_errors,
             fresh=fresh,
+            retry_failed=retry_failed,
             command=["textmill", *sys.argv[1:]],
             on_progress=screen.update,
             on_start=screen.start,

@@ -15,6 +15,7 @@ from msgspec import Struct
 from textmill.errors import InvariantError, OutputError
 from textmill.storage.base import Store
 from textmill.transform.job import JobFolder
+from textmill.transform.journal import Carried
 from textmill.transform.parts import Part, Row
 
 
@@ -32,6 +33,7 @@ class Totals(Struct, kw_only=True):
 
     The identity `rows == ok + failed + invalid` is checked, and every ordinal is there once.
     invalid: rows that could not become a request; failed: rows the engine could not answer.
+    copied: rows with the text and parameters of an earlier row, whose result they have.
     truncated: inputs cut by --truncate. hit_length_limit: results whose text met max_new_tokens.
     """
 
@@ -40,6 +42,7 @@ class Totals(Struct, kw_only=True):
     failed: int = 0
     invalid: int = 0
     codes: dict[str, int] = msgspec.field(default_factory=dict)
+    copied: int = 0
     truncated: int = 0
     hit_length_limit: int = 0
     input_tokens: int = 0
@@ -50,16 +53,15 @@ class Totals(Struct, kw_only=True):
         self.rows += 1
         self.input_tokens += row.inp
         self.output_tokens += row.out
+        self.copied += row.copied
         self.truncated += row.cut
         self.hit_length_limit += row.limit
         if not row.code:
             self.ok += 1
             return
         self.codes[row.code] = self.codes.get(row.code, 0) + 1
-        if row.code in ENGINE_CODES:
-            self.failed += 1
-        else:
-            self.invalid += 1
+        self.failed += row.has_failed
+        self.invalid += row.is_invalid
 
     def check(self, rows_in: int) -> None:
         """Raise `InvariantError` unless rows_in = ok + failed + invalid."""
@@ -68,9 +70,6 @@ class Totals(Struct, kw_only=True):
                 f"{rows_in} rows were read, but {self.ok} ok + {self.failed} failed +"
                 f" {self.invalid} invalid rows were written"
             )
-
-
-ENGINE_CODES = frozenset({"oom", "engine_error", "timeout", "crashed"})
 
 
 class _Target:
@@ -99,12 +98,15 @@ class _Target:
         self._file.discard()
 
 
-def merge(folder: JobFolder, windows: int, rows_in: int) -> tuple[Totals, list[OutputDigest]]:
+def merge(
+    folder: JobFolder, windows: int, rows_in: int, carried: Carried
+) -> tuple[Totals, list[OutputDigest]]:
     """Write OUT and OUT.errors.jsonl in input order from the parts of `windows` windows.
 
     Both appear by rename. An error file of an earlier job is removed if this one has no errors.
+    carried: what the parts no longer tell of rows that an earlier job of this output finished.
     """
-    totals = Totals()
+    totals = Totals(**msgspec.structs.asdict(carried))
     results = _Target(folder.store, folder.name)
     errors = _Target(folder.store, folder.errors_name)
     try:

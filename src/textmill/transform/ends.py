@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
+import msgspec
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 
 from textmill.core import (
     Batch,
@@ -21,8 +23,9 @@ from textmill.core import (
 )
 from textmill.core import Sequence as Generated
 from textmill.engines.base import Tokenizer
-from textmill.errors import InputError
+from textmill.errors import ErrorCode, InputError
 from textmill.records.results import error_line, result_line
+from textmill.transform.duplicates import Copier, Copy, Duplicates
 from textmill.transform.job import JobFolder
 from textmill.transform.ledger import Ledger
 from textmill.transform.parts import Part, Row
@@ -32,11 +35,15 @@ _READ_AHEAD_WINDOWS = 2
 
 
 class _Ready(Struct):
-    """A window with what an earlier run left of it. `window` is None when nothing is to be done."""
+    """A window with what an earlier run left of it. `window` is None when nothing is to be done.
+
+    copies: of each record that repeats an earlier one, the ordinal of that.
+    """
 
     part: Part
     end: int
     window: Window | None
+    copies: Mapping[int, int]
 
 
 class JobSource:
@@ -55,6 +62,8 @@ class JobSource:
         self._with_file = with_file
         self._windows, self._preparer = windows, preparer
         self._ledger, self._folder = ledger, folder
+        self._duplicates = Duplicates()
+        self.copier = Copier(self._duplicates.remembered)
         self._queue: queue.Queue[_Ready | BaseException | None] = queue.Queue(_READ_AHEAD_WINDOWS)
         self._stop = threading.Event()
         self.rows_read = 0
@@ -93,13 +102,26 @@ class JobSource:
         return None if done else batch
 
     def _begin(self, ready: _Ready) -> Sequence[Request]:
-        window = ready.window
+        window, part = ready.window, ready.part
+        self.copier.originals(part.rows)
         if window is None:
-            self._ledger.skip(ready.part)
+            self._ledger.skip(part)
             return ()
         rejected = (rejected_row(row, with_file=self._with_file) for row in window.rejected)
-        self._ledger.open(window, ready.part, ready.end, rejected)
-        return window.requests
+        self._ledger.open(window, part, ready.end, rejected)
+        if ready.copies:
+            self._begin_copies(window, ready)
+        return [request for request in window.requests if request.ordinal not in ready.copies]
+
+    def _begin_copies(self, window: Window, ready: _Ready) -> None:
+        done = {row.n: row for row in ready.part.rows}
+        copies = [
+            Copy(window.records[ordinal], ordinal in window.truncated)
+            for ordinal in ready.copies
+            if ordinal not in done
+        ]
+        pairs = self.copier.copies(copies, ready.copies, done)
+        self._ledger.enter([copied_row(*pair, with_file=self._with_file) for pair in pairs])
 
     def _read_ahead(self) -> None:
         try:
@@ -121,8 +143,21 @@ class JobSource:
                 hint="the file was changed after it was written; start over with --fresh",
             )
         if part.complete:
-            return _Ready(part, end, None)
-        return _Ready(part, end, self._preparer.prepare(number, rows))
+            admitted = _admitted(part, rows)
+            self._duplicates.find((r, self._preparer.params_of(r)) for r in admitted)
+            return _Ready(part, end, None, {})
+        window = self._preparer.prepare(number, rows)
+        params = {request.ordinal: request.params for request in window.requests}
+        copies = self._duplicates.find(
+            (record, params[ordinal]) for ordinal, record in window.records.items()
+        )
+        return _Ready(part, end, window, copies)
+
+
+def _admitted(part: Part, rows: Rows) -> Iterator[Record]:
+    """The records of a complete window that became requests, in order."""
+    invalid = {row.n for row in part.rows if row.is_invalid}
+    return (r for r in rows if isinstance(r, Record) and r.ordinal not in invalid)
 
 
 def _fits(part: Part, rows: Rows) -> bool:
@@ -162,9 +197,12 @@ class _Pieces(Struct):
 class JobSink:
     """Outcomes decoded, joined to their records, and entered in the ledger."""
 
-    def __init__(self, tokenizer: Tokenizer, ledger: Ledger, *, with_file: bool) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, ledger: Ledger, copier: Copier, *, with_file: bool
+    ) -> None:
         """`with_file`: error lines name the input file."""
         self._tokenizer, self._ledger, self._with_file = tokenizer, ledger, with_file
+        self._copier = copier
         self._waiting: dict[int, _Pieces] = {}
 
     def give(self, outcomes: Sequence[Outcome]) -> None:
@@ -175,6 +213,8 @@ class JobSink:
             pieces = self._join(record, _Piece(outcome, texts))
             if pieces:
                 rows.append(self._row(record, pieces))
+        pairs = self._copier.originals(rows)
+        rows += [copied_row(*pair, with_file=self._with_file) for pair in pairs]
         self._ledger.enter(rows)
 
     def _texts(self, outcomes: Sequence[Outcome]) -> Iterator[tuple[str, ...]]:
@@ -220,6 +260,27 @@ def result_row(record: Record, pieces: Sequence[_Piece], *, truncated: bool) -> 
     texts = [text for piece in pieces for text in piece.texts]
     line = Raw(result_line(record, texts)[:-1])
     return Row(record.ordinal, ok=line, inp=inp, out=out, cut=truncated, limit=limit)
+
+
+class _Made(Struct):
+    """What the engine made of a row, read back from its output or error line."""
+
+    generated_texts: list[str] = []
+    message: str = ""
+
+
+_decode_made = msgspec.json.Decoder(_Made).decode
+
+
+def copied_row(copy: Copy, original: Row, *, with_file: bool) -> Row:
+    """The row of a record that repeats another: the same texts, or the same failure."""
+    record = copy.record
+    if original.code:
+        message = _decode_made(original.error).message
+        rejected = reject(record, ErrorCode(original.code), message)
+        return replace(rejected_row(rejected, with_file=with_file), copied=True)
+    line = Raw(result_line(record, _decode_made(original.ok).generated_texts)[:-1])
+    return replace(original, n=record.ordinal, ok=line, cut=copy.truncated, copied=True)
 
 
 def rejection(record: Record, failure: Failure) -> Rejected:

@@ -15,6 +15,7 @@ from textmill.engines.base import Engine, Tokenizer
 from textmill.transform.commit import OutputDigest, Totals, merge, write_manifest
 from textmill.transform.ends import JobSink, JobSource
 from textmill.transform.job import JobFolder
+from textmill.transform.journal import History, JobJournal
 from textmill.transform.ledger import ErrorBudget, Ledger, Progress
 from textmill.transform.plan import JobSpec, window_sizes
 from textmill.transform.windows import Preparer, Rows, gather, reject_duplicates
@@ -23,13 +24,17 @@ OnProgress = Callable[[Progress], None]
 
 
 class Executed(Struct, frozen=True, kw_only=True):
-    """What a finished job amounts to. `seconds` is of this run; `resumed` rows are an earlier's."""
+    """What a finished job amounts to.
+
+    seconds: of this run. resumed: rows that an earlier run finished. history: of all runs.
+    """
 
     totals: Totals
     outputs: list[OutputDigest]
     stats: LoopStats
     seconds: float
     resumed: int
+    history: History
 
 
 class Worker(Struct, frozen=True, kw_only=True):
@@ -60,7 +65,8 @@ def execute(
     """
     started = time.monotonic()
     progress = Progress(total=total)
-    ledger = Ledger(folder, budget, progress, on_progress, RealClock())
+    journal = JobJournal(*folder.journal())
+    ledger = Ledger(folder, journal, budget, progress, on_progress=on_progress, clock=RealClock())
     windows = reject_duplicates(gather(chunks, window_sizes()))
     source = JobSource(windows, worker.preparer, ledger, folder, with_file=several_inputs)
     capabilities = worker.engine.capabilities
@@ -69,7 +75,8 @@ def execute(
         source,
         scheduler,
         worker.engine,
-        JobSink(worker.tokenizer, ledger, with_file=several_inputs),
+        JobSink(worker.tokenizer, ledger, source.copier, with_file=several_inputs),
+        journal=journal,
     )
     source.start()
     try:
@@ -77,13 +84,15 @@ def execute(
     finally:
         source.close()
         ledger.close()
-    totals, outputs = merge(folder, ledger.windows, source.rows_read)
+        journal.close()
+    totals, outputs = merge(folder, ledger.windows, source.rows_read, journal.history.carried)
     executed = Executed(
         totals=totals,
         outputs=outputs,
         stats=stats,
         seconds=time.monotonic() - started,
         resumed=progress.resumed,
+        history=journal.history,
     )
     write_manifest(folder, describe(executed))
     folder.remove()

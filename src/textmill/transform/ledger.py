@@ -13,6 +13,7 @@ from textmill.batching.clock import Clock
 from textmill.core import Record
 from textmill.errors import TooManyErrors, UsageError
 from textmill.transform.job import JobFolder
+from textmill.transform.journal import JobJournal, Progressed, now
 from textmill.transform.parts import Part, PartWriter, Row
 from textmill.transform.windows import Window
 
@@ -35,6 +36,17 @@ class Progress(Struct):
     def errors(self) -> int:
         """Rows without a result."""
         return sum(self.codes.values())
+
+    def event(self) -> Progressed:
+        """The same, for the journal."""
+        return Progressed(
+            at=now(),
+            rows=self.rows,
+            resumed=self.resumed,
+            ok=self.ok,
+            total=self.total,
+            codes=dict(self.codes),
+        )
 
     def count(self, rows: Iterable[Row], *, resumed: bool = False) -> None:
         """Add finished rows."""
@@ -107,12 +119,14 @@ class Ledger:
     def __init__(
         self,
         folder: JobFolder,
+        journal: JobJournal,
         budget: ErrorBudget,
         progress: Progress,
+        *,
         on_progress: Callable[[Progress], None],
         clock: Clock,
     ) -> None:
-        self._folder, self._budget = folder, budget
+        self._folder, self._journal, self._budget = folder, journal, budget
         self.progress, self._on_progress = progress, on_progress
         self._clock = clock
         self._unsynced: set[PartWriter] = set()
@@ -193,6 +207,7 @@ class Ledger:
         self._folder.check_lock()
         for writer in self._unsynced:
             writer.sync()
+        self._journal.progress(self.progress.event())
         for writer in self._complete:
             writer.close()
         self._unsynced.clear()

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from msgspec import Struct
 
-from textmill.errors import OutputError
+from textmill.errors import OutputError, UsageError
 from textmill.storage.atomic import UNFINISHED_SUFFIX
 from textmill.storage.inputs import same_file
 from textmill.storage.local import LocalStore
@@ -20,6 +20,7 @@ from textmill.transform.ledger import ErrorBudget
 from textmill.transform.manifest import describe, finished_manifest
 from textmill.transform.plan import JobSpec, changes, check_sample
 from textmill.transform.reading import InputFile, Inputs, RowReader, digest_input, find_inputs
+from textmill.transform.retry import forget_failures, reopen
 from textmill.transform.setup import Setup, SetupRequest
 
 
@@ -32,6 +33,7 @@ class JobRequest(Struct, frozen=True, kw_only=True):
     sample: int | None = None
     max_errors: str | int | None = None
     fresh: bool = False
+    retry_failed: bool = False
     command: Sequence[str] | None = None
 
 
@@ -43,14 +45,20 @@ class Prepared:
         self._request = request
         self._budget = ErrorBudget.parse(request.max_errors)
         check_sample(request.sample)
+        if request.fresh and request.retry_failed:
+            raise UsageError("--fresh starts over, --retry-failed keeps results: choose one")
         self.folder = job_folder(request.output)
         with ExitStack() as stack:
             self._inputs = self._open(request.inputs, stack)
             self.setup = stack.enter_context(Setup(request.setup))
             self.spec = self._spec()
             self._finished = self._finished_before()
+            if self._finished is not None and request.retry_failed:
+                self._reopen(self._finished)
             if self._finished is None:
                 self.folder.begin(self.spec, fresh=request.fresh)
+                if request.retry_failed:
+                    forget_failures(self.folder)
             self._stack = stack.pop_all()
 
     def __enter__(self) -> Self:
@@ -80,9 +88,7 @@ class Prepared:
             return manifest
 
         setup = self.setup
-        reader = RowReader(
-            self._inputs, setup.shape, sample=self._request.sample, digests=self.spec.inputs
-        )
+        reader = self._reader()
         worker = Worker(
             engine=setup.model.engine, tokenizer=setup.model.tokenizer, preparer=setup.preparer
         )
@@ -164,6 +170,17 @@ class Prepared:
                 hint="choose another -o, or replace it with --fresh",
             )
         return manifest
+
+    def _reopen(self, manifest: dict[str, Any]) -> None:
+        """Have the failed rows of a finished job computed again, if there are any."""
+        if manifest["counts"]["failed"]:
+            reopen(self.folder, self.spec, manifest, self._reader().chunks())
+            self._finished = None
+
+    def _reader(self) -> RowReader:
+        return RowReader(
+            self._inputs, self.setup.shape, sample=self._request.sample, digests=self.spec.inputs
+        )
 
     def _total(self) -> int:
         total = sum(digest.lines for digest in self.spec.inputs)

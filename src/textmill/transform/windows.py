@@ -114,7 +114,7 @@ class Preparer:
                 rejected.append(row)
                 continue
             try:
-                jobs.append((row, self._params(row)))
+                jobs.append((row, self.params_of(row)))
             except ParameterError as error:
                 rejected.append(reject(row, ErrorCode.BAD_PARAMETER, str(error)))
         window = Window(number, rows[0].ordinal, len(rows), records, rejected, [], set())
@@ -122,7 +122,7 @@ class Preparer:
             self._admit(window, record, params, ids)
         return window
 
-    def _params(self, record: Record) -> Params:
+    def params_of(self, record: Record) -> Params:
         """The record's parameters. Raises `ParameterError` for what cannot be honoured."""
         params = self._resolver.for_record(record.params)
         if id(params) not in self._checked:
