@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.s3_server import CREDENTIALS
 from support.stores import Place, place_of
 from textmill.errors import InputError, OutputError
 from textmill.storage.base import Store, digest_of
@@ -19,13 +18,8 @@ MIB = 1 << 20
 
 @pytest.fixture(params=KINDS)
 def place(
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    s3_url: str,
-    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest, tmp_path: Path, s3_url: str, credentials: None
 ) -> Iterator[Place]:
-    for name, value in CREDENTIALS.items():
-        monkeypatch.setenv(name, value)
     with place_of(request.param, tmp_path, s3_url, seed=request.node.name) as place:
         yield place
 
