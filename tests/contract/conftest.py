@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+
 from support.s3_server import CREDENTIALS, Proxy, proxy_before, s3_server
 from support.stores import make_bucket
 

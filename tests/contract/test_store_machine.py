@@ -1,4 +1,4 @@
-"""Any order of calls on a store gives what a dict would give; runs end, die and lose their power."""
+"""Any order of calls on a store gives what a dict would give, whether runs end or are killed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+
 from support.stores import place_of
 from textmill.errors import OutputError
 from textmill.storage.atomic import UNFINISHED_SUFFIX
@@ -169,7 +170,7 @@ class StoreMachine(RuleBasedStateMachine):
             self.logs = {name: data for name, data in self.logs.items() if name in there}
             self.synced = {name: len(data) for name, data in self.logs.items()}
 
-    def die(self, how) -> None:  # noqa: ANN001
+    def die(self, how) -> None:
         self.handles.clear()
         self.target = self.lock = None
         self.store = self.place.memory = how(self.place.memory)

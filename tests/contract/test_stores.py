@@ -7,12 +7,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from support.stores import Place, place_of
 from textmill.errors import InputError, OutputError
 from textmill.storage.base import Store, digest_of
 
 KINDS = ("local", "memory", "s3", "s3-faults")
-NAMES = ("a", "sp ace.jsonl", "ünï/日本.jsonl", "100%", "a%20b", "a+b", "d/e/f", "a#b?c=d&e", "'q\"")
+NAMES = (
+    "a",
+    "sp ace.jsonl",
+    "ünï/日本.jsonl",
+    "100%",
+    "a%20b",
+    "a+b",
+    "d/e/f",
+    "a#b?c=d&e",
+    "'q\"",
+)
 MIB = 1 << 20
 
 

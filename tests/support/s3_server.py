@@ -27,10 +27,6 @@ from botocore.client import BaseClient
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "nothing"}
 
-SLOW_DOWN_BODY = (
-    b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
-)
-
 
 class Fault(StrEnum):
     SLOW_DOWN = "slow down"
@@ -48,7 +44,20 @@ class Call:
     headers: dict[str, str]
 
 
-Rule = Callable[[Call], "Fault | None"]
+@dataclass(frozen=True)
+class Answer:
+    """An answer of the proxy's own; the server never sees the request."""
+
+    status: int
+    code: str = ""
+
+    @property
+    def body(self) -> bytes:
+        return f"<Error><Code>{self.code}</Code><Message>{self.code}.</Message></Error>".encode()
+
+
+Spoiled = Fault | Answer | None
+Rule = Callable[[Call], Spoiled]
 
 
 @dataclass
@@ -64,32 +73,37 @@ class Proxy:
     hold: Callable[[Call], bool] = lambda call: False
     held: threading.Event = field(default_factory=threading.Event)
     go_on: threading.Event = field(default_factory=threading.Event)
-    seen: list[tuple[Call, Fault | None]] = field(default_factory=list)
+    seen: list[tuple[Call, Spoiled]] = field(default_factory=list)
     _mutex: threading.Lock = field(default_factory=threading.Lock)
 
-    def decide(self, call: Call) -> Fault | None:
+    def decide(self, call: Call) -> Spoiled:
         with self._mutex:
             fault = self.rule(call)
             self.seen.append((call, fault))
             return fault
 
 
-def once(fault: Fault, when: Callable[[Call], bool] = lambda call: True) -> Rule:
+def once(fault: Spoiled, when: Callable[[Call], bool] = lambda call: True) -> Rule:
     """`fault` for the first call for which `when` is true."""
     return times(1, fault, when)
 
 
-def times(count: int, fault: Fault, when: Callable[[Call], bool] = lambda call: True) -> Rule:
+def times(count: int, fault: Spoiled, when: Callable[[Call], bool] = lambda call: True) -> Rule:
     """`fault` for the first `count` calls for which `when` is true."""
     left = [count]
 
-    def rule(call: Call) -> Fault | None:
+    def rule(call: Call) -> Spoiled:
         if not left[0] or not when(call):
             return None
         left[0] -= 1
         return fault
 
     return rule
+
+
+def always(fault: Spoiled, when: Callable[[Call], bool] = lambda call: True) -> Rule:
+    """`fault` for every call for which `when` is true."""
+    return lambda call: fault if when(call) else None
 
 
 def at_random(seed: int, rate: float) -> Rule:
@@ -116,7 +130,9 @@ class _Relay(BaseHTTPRequestHandler):
             return
         body = self.rfile.read(size)
         if fault is Fault.SLOW_DOWN:
-            self._answer(503, {"content-type": "application/xml"}, SLOW_DOWN_BODY, None)
+            fault = Answer(503, "SlowDown")
+        if isinstance(fault, Answer):
+            self._answer(fault.status, {"content-type": "application/xml"}, fault.body, None)
             return
         status, headers, answer = self._ask(call, body)
         if fault is Fault.LOST_REPLY:

@@ -25,6 +25,13 @@ if TYPE_CHECKING:
     from obstore import PutMode
 
 T = TypeVar("T")
+Guard = Callable[[], None]
+"""Raises if this process may no longer write."""
+
+
+def _free() -> None:
+    """The guard of what needs none."""
+
 
 NONCE = "textmill"
 """The metadata key of the nonce: letters only, as Azure wants it."""
@@ -46,7 +53,7 @@ _INNER_RETRY_SECONDS = 5.0
 """Retries within obstore, which no signal interrupts; `retry_seconds` of them are ours."""
 _FIRST_CONTACT_SECONDS = 10.0
 """A store that has never answered is rather misnamed than busy."""
-_BACKOFF_SECONDS = (0.1, 10.0)
+_BACKOFF_SECONDS = (0.05, 10.0)
 
 
 class StoreOptions(Struct, frozen=True, kw_only=True):
@@ -170,23 +177,29 @@ class Bucket:
         # obstore drops the slash at a marker's end, so only asking tells it from an empty object.
         return [(key, size) for key, size in found if size or self.head(key) is not None]
 
-    def put(self, key: str, data: bytes) -> None:
-        """Write an object over whatever has its key."""
-        with self._writing(key):
-            self._patiently(lambda: self._put(key, data, "overwrite", uuid.uuid4().hex))
+    def put(self, key: str, data: bytes, guard: Guard = _free) -> None:
+        """Write an object over whatever has its key. `guard` is called before each try."""
 
-    def create(self, key: str, data: bytes) -> Version | None:
+        def attempt() -> None:
+            guard()
+            self._put(key, data, "overwrite", uuid.uuid4().hex)
+
+        with self._writing(key):
+            self._patiently(attempt)
+
+    def create(self, key: str, data: bytes, guard: Guard = _free) -> Version | None:
         """Write an object if its key is free. None: it is not, and the object is another's."""
-        return self._put_if(key, data, None)
+        return self._put_if(key, data, None, guard)
 
     def update(self, key: str, data: bytes, version: Version) -> Version | None:
         """Write an object over that state of it. None: another has written or removed it."""
-        return self._put_if(key, data, version)
+        return self._put_if(key, data, version, _free)
 
-    def delete(self, *keys: str) -> None:
+    def delete(self, *keys: str, guard: Guard = _free) -> None:
         """Remove objects. Idempotent."""
 
         def attempt() -> None:
+            guard()
             try:
                 self._client.delete(list(keys))
             except FileNotFoundError as error:
@@ -196,9 +209,9 @@ class Bucket:
             with self._writing(keys[0]):
                 self._patiently(attempt)
 
-    def upload(self, key: str) -> Upload:
+    def upload(self, key: str, guard: Guard = _free) -> Upload:
         """Begin an object of any size."""
-        return Upload(self, key)
+        return Upload(self, key, guard)
 
     def patient_client(self) -> Any:
         """A client that retries for all of `retry_seconds` by itself, as uploads need it."""
@@ -220,7 +233,9 @@ class Bucket:
         )
         return Version(result["e_tag"], result["version"])
 
-    def _put_if(self, key: str, data: bytes, version: Version | None) -> Version | None:
+    def _put_if(
+        self, key: str, data: bytes, version: Version | None, guard: Guard
+    ) -> Version | None:
         """A conditional put, by its nonce applied once however often it is sent."""
         from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 
@@ -228,6 +243,7 @@ class Bucket:
         mode: Any = version.condition() if version else "create"
 
         def attempt() -> Version | None:
+            guard()
             try:
                 return self._put(key, data, mode, nonce)
             except BaseError as error:
@@ -289,36 +305,42 @@ def shared_bucket(address: Address, options: StoreOptions) -> Bucket:
 class Upload:
     """An object in the making: parts go up as they fill, and become the object at `commit`.
 
-    Memory: one part is filled while others are sent. Parts of a process that was killed stay in
-    the bucket unseen until its lifecycle rule removes them.
+    Memory: one part is filled while others are sent. Less than one part is put at once. Parts of a
+    process that was killed stay in the bucket unseen until its lifecycle rule removes them.
     """
 
-    def __init__(self, bucket: Bucket, key: str) -> None:
-        import obstore
-
-        self._bucket, self._key, self._nonce = bucket, key, uuid.uuid4().hex
-        client = bucket.patient_client()
-        with bucket._writing(key):
-            self._writer: Any = obstore.open_writer(
-                client,
-                key,
-                attributes={NONCE: self._nonce},
-                buffer_size=_PART_BYTES,
-                max_concurrency=_UPLOADS_AT_ONCE,
-            )
+    def __init__(self, bucket: Bucket, key: str, guard: Guard) -> None:
+        self._bucket, self._key, self._guard = bucket, key, guard
+        self._nonce = uuid.uuid4().hex
+        self._first = bytearray()
+        self._writer: Any = None
 
     def write(self, data: bytes, /) -> None:
         """Append. Raises `OutputError`, after which nothing is left behind."""
-        with self._bucket._writing(self._key):
-            try:
-                self._writer.write(data)
-            except BaseException:
-                self.discard()
-                raise
+        try:
+            with self._bucket._writing(self._key):
+                if self._writer is not None:
+                    self._writer.write(data)
+                    return
+                self._first += data
+                if len(self._first) > _PART_BYTES:
+                    self._writer = self._bucket._patiently(self._begun)
+                    self._first.clear()
+        except OutputError:
+            self.discard()
+            raise
 
     def commit(self) -> None:
-        """Make it appear."""
+        """Make it appear. Raises `OutputError`, after which nothing is left behind."""
+        try:
+            self._guard()
+        except BaseException:
+            self.discard()
+            raise
         writer, self._writer = self._writer, None
+        if writer is None:
+            self._bucket.put(self._key, bytes(self._first), self._guard)
+            return
         with self._bucket._writing(self._key):
             try:
                 writer.close()
@@ -329,9 +351,28 @@ class Upload:
 
     def discard(self) -> None:
         """Have the parts removed. Idempotent; does nothing after `commit`."""
+        self._first.clear()
         writer, self._writer = self._writer, None
         if writer is not None:
             _abort(writer)
+
+    def _begun(self) -> Any:
+        """A writer that has the first part. obstore does not try again to begin an upload."""
+        import obstore
+
+        writer = obstore.open_writer(
+            self._bucket.patient_client(),
+            self._key,
+            attributes={NONCE: self._nonce},
+            buffer_size=_PART_BYTES,
+            max_concurrency=_UPLOADS_AT_ONCE,
+        )
+        try:
+            writer.write(bytes(self._first))
+        except BaseException:
+            _abort(writer)
+            raise
+        return writer
 
 
 def _abort(writer: Any) -> None:

@@ -12,6 +12,7 @@ _LONGEST = 300
 
 _NO_CREDENTIALS = (
     "169.254.169.254",
+    "/latest/api/token",
     "metadata.google.internal",
     "missing credentials",
     "NoCredentials",
@@ -62,9 +63,14 @@ _KNOWN: tuple[tuple[tuple[str, ...], str, str], ...] = (
         "run the same line again later: it goes on where it stopped",
     ),
     (
-        ("kind: Connect", "ConnectError"),
+        ("kind: Connect,", "ConnectError"),
         "it cannot be reached",
         "check the network, the endpoint and the region",
+    ),
+    (
+        ("kind: Interrupted", "ConnectionReset", "IncompleteMessage"),
+        "the connection broke again and again",
+        "check the network; run the same line again: it goes on where it stopped",
     ),
     (
         ("kind: Timeout", "timed out"),

@@ -78,13 +78,12 @@ class ObjectStore:
 
     def replace(self, name: str, data: bytes) -> None:
         """Put an object."""
-        self.check_lease()
-        self._bucket.put(self._key(name, OutputError), data)
+        self._bucket.put(self._key(name, OutputError), data, self.check_lease)
 
     def create(self, name: str, data: bytes) -> bool:
         """Put an object if its key is free."""
-        self.check_lease()
-        return self._bucket.create(self._key(name, OutputError), data) is not None
+        key = self._key(name, OutputError)
+        return self._bucket.create(key, data, self.check_lease) is not None
 
     def remove(self, name: str) -> None:
         """Delete an object, or a log's segments."""
@@ -98,9 +97,9 @@ class ObjectStore:
         names = [name for name, _ in self.listing(prefix) if name not in self._leases]
         self._delete([self._prefix + name for name in names])
 
-    def target(self, name: str) -> ObjectTarget:
-        """A multipart upload, completed by `commit`."""
-        return ObjectTarget(self, self._bucket.upload(self._key(name, OutputError)))
+    def target(self, name: str) -> Upload:
+        """A multipart upload, completed by `commit`, which checks the lock as well."""
+        return self._bucket.upload(self._key(name, OutputError), self.check_lease)
 
     def log(self, name: str) -> ObjectLog:
         """A log of segments."""
@@ -135,7 +134,7 @@ class ObjectStore:
 
     def _delete(self, keys: list[str]) -> None:
         for start in range(0, len(keys), _DELETES_AT_ONCE):
-            self._bucket.delete(*keys[start : start + _DELETES_AT_ONCE])
+            self._bucket.delete(*keys[start : start + _DELETES_AT_ONCE], guard=self.check_lease)
 
     def _key(self, name: str, error: type[InputError | OutputError]) -> str:
         if not name.strip("/") or name.endswith("/"):
@@ -197,26 +196,6 @@ class ObjectStream:
         end = min(self._position + max(wanted, self._ahead), self._found.size_bytes)
         self._buffer = self._bucket.get_range(self._key, self._position, end, self._found.version)
         self._start = self._position
-
-
-class ObjectTarget:
-    """A file in the making, which appears only while the lease holds."""
-
-    def __init__(self, store: ObjectStore, upload: Upload) -> None:
-        self._store, self._upload = store, upload
-
-    def write(self, data: bytes, /) -> None:
-        """Append."""
-        self._upload.write(data)
-
-    def commit(self) -> None:
-        """Complete the upload."""
-        self._store.check_lease()
-        self._upload.commit()
-
-    def discard(self) -> None:
-        """Abort the upload."""
-        self._upload.discard()
 
 
 class ObjectLock:
@@ -285,6 +264,7 @@ class ObjectLog:
         """Put what was appended as one segment."""
         if not self._buffer:
             return
+        self._store.check_lease()
         segment = self._next or self._first()
         name = self._segment_name(segment)
         if not self._store.create(name, bytes(self._buffer)):
@@ -311,9 +291,12 @@ class ObjectLog:
 
     def _first(self) -> Segment:
         """The first that this writer puts: after all that count, with a number of its own."""
-        segments = self._segments()
-        writers = [segment.writer for segment in segments]
-        return Segment(len(self._in_force(segments)), max(writers, default=0) + 1)
+        try:
+            segments = self._segments()
+            end = len(self._in_force(segments))
+        except InputError as error:
+            raise OutputError(error.message, hint=error.hint) from error
+        return Segment(end, max((segment.writer for segment in segments), default=0) + 1)
 
     def _in_force(self, segments: list[Segment]) -> list[Segment]:
         return segments_in_force(segments, self._store.label(self._name))
