@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 MAGIC = (b"PAR1", b"PARE")
 """What a Parquet file begins with, and one whose footer is encrypted."""
 
-MAX_BATCH_ROWS = 512
+MIN_BATCH_ROWS, MAX_BATCH_ROWS = 16, 512
 BATCH_BYTES = 2 << 20
 _READ_AHEAD_BYTES = 64 << 10
 
@@ -160,7 +160,10 @@ class _Table:
         self._file_name = file
         # Page by page: without this, a whole column of a row group is in memory at once.
         self._file = parquet.ParquetFile(
-            _WholeReads(source), buffer_size=_READ_AHEAD_BYTES, pre_buffer=False
+            _WholeReads(source),
+            buffer_size=_READ_AHEAD_BYTES,
+            pre_buffer=False,
+            page_checksum_verification=True,
         )
         self.schema = self._file.schema_arrow
         self.names: list[str] = self.schema.names
@@ -178,44 +181,45 @@ class _Table:
         from textmill.records.arrow_json import json_texts
 
         wanted = list(names) or self.names[:1]  # rows cannot be counted on without a column
+        rows = 0
         for index in range(self._file.num_row_groups):
             for batch in self._row_group(index, wanted):
                 with damage_reported(self._file_name):
                     columns = [json_texts(batch.column(name)) for name in names]
+                rows += batch.num_rows
                 yield columns, batch.num_rows
+        if rows != self.row_count:
+            raise _damaged(
+                self._file_name, f"it has {rows:,} rows, and by its footer {self.row_count:,}"
+            )
 
     def _row_group(self, index: int, names: Sequence[str]) -> Iterator[Any]:
         with damage_reported(self._file_name):
-            group = self._file.metadata.row_group(index)
             batches = self._file.iter_batches(
-                batch_size=_batch_rows(group, frozenset(names)),
+                batch_size=_batch_rows(self._file.metadata.row_group(index)),
                 row_groups=[index],
                 columns=list(names),
                 use_threads=False,
             )
-        rows = 0
-        while batch := self._next(batches):
-            rows += batch.num_rows
+        while (batch := self._next(batches)) is not None:
             yield batch
-        if rows != group.num_rows:
-            raise _damaged(
-                self._file_name, f"row group {index} has {rows} rows instead of {group.num_rows}"
-            )
 
     def _next(self, batches: Iterator[Any]) -> Any:
         with damage_reported(self._file_name):
             return next(batches, None)
 
 
-def _batch_rows(group: Any, names: frozenset[str]) -> int:
-    """How many rows take about `BATCH_BYTES`, by what the file says about its row group."""
-    chunks = [group.column(index) for index in range(group.num_columns)]
-    read = [chunk for chunk in chunks if chunk.path_in_schema.partition(".")[0] in names]
-    size_bytes: int = sum(chunk.total_uncompressed_size for chunk in read or chunks)
+def _batch_rows(group: Any) -> int:
+    """How many rows take about `BATCH_BYTES`, by what the file says about its row group.
+
+    By all its columns, also those that are not read: to ask about a single one kills the process
+    (pyarrow 26) when that one is encrypted.
+    """
+    size_bytes = group.total_byte_size
     if size_bytes <= 0:
         return MAX_BATCH_ROWS
     rows: int = BATCH_BYTES * group.num_rows // size_bytes
-    return max(1, min(MAX_BATCH_ROWS, rows))
+    return max(MIN_BATCH_ROWS, min(MAX_BATCH_ROWS, rows))
 
 
 class _WholeReads(io.RawIOBase):
