@@ -10,14 +10,18 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from support.command import environment
-from support.ct2 import DEMO, demo_inputs, params_for
+from support.ct2 import DEMO, demo_inputs, make_engine, params_for
 from support.isolation import (
     PARAMS,
+    Collected,
     is_gone,
     requests_with,
     run_loop,
@@ -27,9 +31,11 @@ from support.isolation import (
 )
 from textmill.core import Batch, Completion, Failure, Outcome, Request
 from textmill.engines.base import BatchError
+from textmill.engines.echo import EchoEngine
 from textmill.engines.isolated import IsolatedEngine
 from textmill.engines.loading import LoadedModel, load_model
-from textmill.errors import EngineError, ErrorCode, ModelError
+from textmill.engines.wire import Order
+from textmill.errors import CorruptModel, EngineError, ErrorCode, ModelError
 from textmill.testing.engines import Venom
 
 TIMEOUT_S = 0.5
@@ -88,20 +94,22 @@ def test_every_poison_in_one_job() -> None:
         check(run_loop(engine, requests_with(venoms, 64), rows=4), venoms, 64)
 
 
+class WatchedEngine(IsolatedEngine):
+    """Notes the processes it had."""
+
+    def step(self) -> Sequence[Outcome]:
+        outcomes = super().step()
+        self.pids = {*getattr(self, "pids", ()), self.pid}
+        return outcomes
+
+
 def test_a_bisected_crash_restarts_no_innocent_batch() -> None:
     """The halves of a batch that crashed are tried alone at once, so a level costs few crashes."""
     venoms = {9: Venom.SEGFAULT}
-    pids = set()
-    with venomous(parallel=2) as engine:
-        original = engine.step
-
-        def step() -> object:
-            pids.add(engine.pid)
-            return original()
-
-        engine.step = step  # type: ignore[method-assign,assignment]
+    order = Order("textmill.testing.engines:venomous", {})
+    with closing(WatchedEngine(order, EchoEngine(), parallel=2)) as engine:
         check(run_loop(engine, requests_with(venoms, 64), rows=16), venoms, 64)
-    assert len(pids - {None}) <= 2 + 2 * 4  # two for the batch, at most two for each halving
+    assert len(engine.pids) <= 2 + 2 * 4  # two for the batch, at most two for each halving
 
 
 def test_slow_progress_is_no_hang() -> None:
@@ -168,8 +176,6 @@ def test_large_batches_pass_in_both_directions() -> None:
 
 def test_what_cannot_be_sent_fails_its_batch_only() -> None:
     """Half a surrogate pair in a stop string, a number of 65 bits, nothing at all."""
-    from msgspec.structs import replace
-
     with venomous() as engine:
         for requests in (
             (Request(0, 0, [1], replace(PARAMS, stop=("\ud800",))),),
@@ -182,11 +188,18 @@ def test_what_cannot_be_sent_fails_its_batch_only() -> None:
         check(run_loop(engine, requests_with({}, 3)), {}, 3)
 
 
-def test_abandoned_batches_never_answer() -> None:
-    with venomous() as engine:
-        engine.add(Batch(0, (Request(7, 0, [int(Venom.HANG)], PARAMS),)))
-        engine._worker.send([f.work for f in engine._flights.send(0.0)])  # type: ignore[union-attr]
-        engine.abandon()
+def test_an_interrupted_loop_leaves_nothing_for_the_next() -> None:
+    """Neither answers nor a process that goes on computing what nobody wants."""
+
+    class Interrupted(Collected):
+        def give(self, outcomes: Sequence[Outcome]) -> None:
+            raise KeyboardInterrupt
+
+    with venomous(parallel=2) as engine:
+        first = [Request(n, 0, [9] * (9 - n), PARAMS) for n in range(5)]
+        with pytest.raises(KeyboardInterrupt):
+            run_loop(engine, first, rows=1, sink=Interrupted())
+        assert engine.pid is None
         assert engine.step() == ()
         check(run_loop(engine, requests_with({}, 3)), {}, 3)
 
@@ -220,10 +233,6 @@ def test_an_engine_that_is_dropped_ends_its_process() -> None:
 
 def test_a_load_error_comes_back_as_it_was(tmp_path: Path) -> None:
     """Class, message and hint; other errors of loading are a ModelError."""
-    from textmill.engines.echo import EchoEngine
-    from textmill.engines.wire import Order
-    from textmill.errors import CorruptModel
-
     engine = IsolatedEngine(Order("support.isolation:corrupt", {}), EchoEngine())
     with pytest.raises(CorruptModel) as error:
         engine.wait_until_loaded()
@@ -407,10 +416,6 @@ def test_200_random_kills_change_nothing(demo: LoadedModel) -> None:
 
 def test_texts_are_those_of_the_engine_in_this_process(demo: LoadedModel) -> None:
     """Greedy, beams, samples, stop strings and scores."""
-    from msgspec.structs import replace
-
-    from support.ct2 import make_engine
-
     assert demo.checkpoint is not None
     inside = make_engine(DEMO / "model", precision="int8", threads=2, decode=demo.tokenizer.decode)
     greedy = demo_requests(12)

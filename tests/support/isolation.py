@@ -70,9 +70,15 @@ class Collected:
         self.outcomes += outcomes
 
 
-def run_loop(engine: Engine, requests: Sequence[Request], rows: int = 8) -> list[Outcome]:
+def run_loop(
+    engine: Engine,
+    requests: Sequence[Request],
+    rows: int = 8,
+    *,
+    sink: Collected | None = None,
+) -> list[Outcome]:
     """The outcomes of requests by the real Loop, in the order of the requests."""
-    sink = Collected()
+    sink = sink or Collected()
     limits = BatchLimits(max_batch_rows=rows)
     Loop(Window(list(requests)), Scheduler(limits, engine.group, padded=True), engine, sink).run()
     return sorted(sink.outcomes, key=lambda o: (o.request.ordinal, o.request.index))

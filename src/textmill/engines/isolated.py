@@ -64,7 +64,8 @@ class IsolatedEngine:
         parallel: batches that the engine computes at a time.
         timeout_s: of the computing of one batch; None means no limit.
         """
-        self._order, self._rules, self._timeout_s = order, rules, timeout_s
+        self.order = order
+        self._rules, self._timeout_s = rules, timeout_s
         self._flights = Flights(parallel)
         self._closed = False
         self._worker: WorkerProcess | None = WorkerProcess(order)
@@ -206,7 +207,7 @@ class IsolatedEngine:
         """A process whose engine is loaded: the one there is, or a new one."""
         deaths: list[Exit] = []
         while self._worker is None or not self._worker.loaded:
-            self._worker = self._worker or WorkerProcess(self._order)
+            self._worker = self._worker or WorkerProcess(self.order)
             event = self._worker.receive(_LOAD_TIMEOUT_S)
             if not self._worker.loaded:
                 self._end()
