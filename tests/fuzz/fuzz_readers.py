@@ -29,11 +29,11 @@ SEEDS = {
     "csv": b'id,text_inputs,seed,x\r\n1,"a, ""b""\n",5,c\n"2",d,,"e"\n',
     "tsv": b'id\ttext_inputs\tseed\tx\n1\t"a\tb"\t5\tc\n',
     "lines": b"one\r\n\ntwo \xc3\xa9\n",
-    "openai": b'{"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": '
-    b'{"model": "m", "messages": [{"role": "system", "content": "a"}, {"role": "user", "content": '
-    b'[{"type": "text", "text": "b"}]}], "temperature": 0.5, "top_p": 1, "n": 2, "stop": ["x"], '
-    b'"max_tokens": 5, "logprobs": false, "user": "u"}}\n'
-    b'{"custom_id": "b", "url": "/v1/completions", "body": {"prompt": ["a"]}}\n',
+    "openai": b'{"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": {'
+    b'"model": "m", "messages": [{"role": "system", "content": "a"}, {"role": "user", "content":'
+    b' [{"type": "text", "text": "b"}]}], "temperature": 0.5, "top_p": 1, "n": 2, "stop": ["x"], '
+    b'"max_tokens": 5, "logprobs": false, "user": "u"}}\n{"custom_id": "b",'
+    b' "url": "/v1/completions", "body": {"prompt": ["a"]}}\n',
 }
 
 
