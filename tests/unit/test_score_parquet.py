@@ -62,5 +62,5 @@ def test_a_reference_file_that_is_damaged_is_refused(tmp_path: Path) -> None:
     refs = shard(tmp_path / "refs.parquet", [1])
     refs.write_bytes(refs.read_bytes()[:-20])
     predictions = write_lines(tmp_path / "out.jsonl", {"id": 1, "text": "a"})
-    with pytest.raises(InputError, match="refs.parquet"):
+    with pytest.raises(InputError, match=r"refs\.parquet"):
         textmill.score(predictions, refs, ref="highlights")
