@@ -18,7 +18,7 @@ from textmill.records.ids import SeenIds, reject_repeated
 from textmill.settings import read_settings
 from textmill.transform.plan import InputDigest, check_sample
 from textmill.transform.reading import Inputs, RowReader, digest_input, find_inputs
-from textmill.transform.setup import Setup, SetupRequest
+from textmill.transform.setup import Setup, SetupRequest, data_sets
 from textmill.transform.windows import Rows
 
 EXAMINED_ROWS = 10_000
@@ -117,7 +117,7 @@ def preview(
     )
     check_sample(sample)
     with tempfile.TemporaryDirectory(prefix="textmill-") as folder:
-        found = find_inputs(inputs, Path(folder) / "input.jsonl")
+        found = find_inputs(inputs, Path(folder) / "input.jsonl", data_sets(request))
         with Setup(request) as setup:
             digests = [digest_input(*pair) for pair in zip(found.paths, found.names, strict=True)]
             limit = min(sample or EXAMINED_ROWS, EXAMINED_ROWS)

@@ -19,7 +19,7 @@ from textmill.transform.ledger import ErrorBudget
 from textmill.transform.manifest import describe, finished_manifest
 from textmill.transform.plan import JobSpec, changes, check_sample
 from textmill.transform.reading import InputPaths, Inputs, RowReader, digest_input, find_inputs
-from textmill.transform.setup import Setup, SetupRequest
+from textmill.transform.setup import Setup, SetupRequest, data_sets
 
 
 class JobRequest(Struct, frozen=True, kw_only=True):
@@ -104,7 +104,8 @@ class Prepared:
         stack.callback(folder.leave)
         folder.lock()  # first: what follows writes beside the output, and so may another run
         outputs = [str(path) for path in folder.outputs]
-        found = find_inputs(inputs, folder.spool)
+        fetch = data_sets(self._request.setup, refresh=self._request.fresh)
+        found = find_inputs(inputs, folder.spool, fetch)
         for source in found.paths:
             for output in outputs:
                 if same_file(source, output) or same_file(source, output + UNFINISHED_SUFFIX):

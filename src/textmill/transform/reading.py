@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,12 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from textmill.catalog.datasets import DataSet, expand_folder, is_dataset
 from textmill.core import Record
 from textmill.errors import InputError, UsageError
 from textmill.records.builder import RecordBuilder
 from textmill.records.jsonl import JsonlReader
+from textmill.records.parquet import MAGIC, ParquetReader
 from textmill.records.shape import Shape
 from textmill.storage.atomic import AtomicFile
 from textmill.storage.base import STANDARD_INPUT, input_errors
@@ -47,21 +49,46 @@ def patterns_of(inputs: Inputs) -> list[str] | None:
     return None
 
 
-def find_inputs(inputs: Inputs, spool: Path) -> InputPaths:
+Fetch = Callable[[str], DataSet]
+"""Brings what an `hf://datasets/` address means to this machine."""
+
+
+def find_inputs(inputs: Inputs, spool: Path, fetch: Fetch) -> InputPaths:
     """The files to read. What can be read only once is copied to `spool`, so a resume can."""
     patterns = patterns_of(inputs)
     if patterns is None:
         _spool_records(inputs, spool)
         return InputPaths((str(spool),), ("records",))
-    files = expand_inputs(patterns)
+    places: dict[str, str] = {}
+    for pattern in patterns:
+        places.update(_places(pattern, fetch))
+    files = expand_inputs(list(places))
     once = [file for file in files if file.size_bytes is None]
     if len(once) > 1:
         raise UsageError("only one input can be standard input or a pipe")
     for file in once:
         _spool_stream(file.path, spool)
     paths = tuple(str(spool) if file.size_bytes is None else file.path for file in files)
-    names = tuple("standard input" if f.path == STANDARD_INPUT else f.path for f in files)
+    names = tuple(
+        "standard input" if f.path == STANDARD_INPUT else places.get(f.path, f.path) for f in files
+    )
     return InputPaths(paths, names)
+
+
+def _places(pattern: str, fetch: Fetch) -> dict[str, str]:
+    """What a pattern leads to on this machine, and what the user knows it by."""
+    if is_dataset(pattern):
+        found = fetch(pattern)
+        return dict(zip(map(str, found.files), found.names, strict=True))
+    if Path(pattern).is_dir():
+        return {str(path): str(path) for path in expand_folder(Path(pattern))}
+    return {pattern: pattern}
+
+
+def is_parquet(path: str) -> bool:
+    """Whether the file begins as Parquet does."""
+    with input_errors(path), Path(path).open("rb") as stream:
+        return stream.read(4) in MAGIC
 
 
 def _spool_stream(path: str, spool: Path) -> None:
@@ -87,12 +114,8 @@ def _spool_records(inputs: Any, spool: Path) -> None:
 
 def digest_input(path: str, name: str) -> InputDigest:
     """Size, digest and lines of one input. Raises `InputError`, for damaged gzip and zstd too."""
-    sha256, lines, last = digest(path), 0, b"\n"
-    with open_input(path) as stream:
-        while data := stream.read(_CHUNK_BYTES):
-            lines += data.count(b"\n")
-            last = data[-1:]
-    lines += last != b"\n"
+    sha256 = digest(path)
+    lines = _count_parquet(path, name) if is_parquet(path) else _count_lines(path)
     with input_errors(path):
         status = Path(path).stat()
     return InputDigest(
@@ -102,6 +125,20 @@ def digest_input(path: str, name: str) -> InputDigest:
         lines=lines,
         state=(status.st_ino, status.st_size, status.st_mtime_ns),
     )
+
+
+def _count_parquet(path: str, name: str) -> int:
+    with input_errors(path), Path(path).open("rb") as stream:
+        return ParquetReader(RecordBuilder(Shape())).count(stream, name)
+
+
+def _count_lines(path: str) -> int:
+    lines, last = 0, b"\n"
+    with open_input(path) as stream:
+        while data := stream.read(_CHUNK_BYTES):
+            lines += data.count(b"\n")
+            last = data[-1:]
+    return lines + (last != b"\n")
 
 
 class RowReader:
@@ -119,7 +156,8 @@ class RowReader:
         self._inputs, self._sample, self._digests = inputs, sample, digests
         self.builder = RecordBuilder(shape)
         """What was noticed about the rows."""
-        self._reader = JsonlReader(self.builder)
+        self._jsonl = JsonlReader(self.builder)
+        self._parquet = ParquetReader(self.builder)
         self.with_params = 0
         """Records read so far that carry parameters."""
 
@@ -141,13 +179,20 @@ class RowReader:
         left = self._sample
         ordinal = 0
         for path, name in zip(self._inputs.paths, self._inputs.names, strict=True):
-            with open_input(path) as stream:
-                for rows in self._reader.read(stream, name, ordinal):
-                    ordinal += len(rows)
-                    if left is None:
-                        yield rows
-                        continue
-                    yield list(islice(rows, left))
-                    left -= len(rows)
-                    if left <= 0:
-                        return
+            for rows in self._file_rows(path, name, ordinal):
+                ordinal += len(rows)
+                if left is None:
+                    yield rows
+                    continue
+                yield list(islice(rows, left))
+                left -= len(rows)
+                if left <= 0:
+                    return
+
+    def _file_rows(self, path: str, name: str, ordinal: int) -> Iterator[Rows]:
+        if is_parquet(path):
+            with input_errors(path), Path(path).open("rb") as stored:
+                yield from self._parquet.read(stored, name, ordinal)
+            return
+        with open_input(path) as stream:
+            yield from self._jsonl.read(stream, name, ordinal)

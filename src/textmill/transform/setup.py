@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from textmill.batching.scheduler import BatchLimits
 from textmill.catalog.catalog import Artifact, resolve
+from textmill.catalog.datasets import DataSet, fetch_dataset
 from textmill.catalog.fetch import Transfer
 from textmill.catalog.hub import Hub
 from textmill.catalog.leases import lease
@@ -202,6 +203,21 @@ def find_model(request: SetupRequest) -> Artifact | None:
         hub=Hub(offline=request.offline),
         progress=request.on_transfer,
     )
+
+
+def data_sets(request: SetupRequest, *, refresh: bool = False) -> Callable[[str], DataSet]:
+    """What fetches an input that is an address on a hub, with the job's own settings."""
+
+    def fetch(address: str) -> DataSet:
+        return fetch_dataset(
+            address,
+            home=request.home,
+            hub=Hub(offline=request.offline),
+            progress=request.on_transfer,
+            refresh=refresh,
+        )
+
+    return fetch
 
 
 def _load(request: SetupRequest, artifact: Artifact | None) -> LoadedModel:
