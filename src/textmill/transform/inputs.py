@@ -41,7 +41,8 @@ class ReadOptions(Struct, frozen=True, kw_only=True):
 
     input_format: one of `INPUT_FORMATS`, or "auto": by name and content.
     shard: only this part of the input, which then is one file.
-    home, offline, on_transfer: of data sets, as of models.
+    home, offline, on_transfer: of data sets, as of models. refresh: ask the hub what a data set's
+        revision means now, though it was asked before.
     """
 
     home: Path
@@ -49,6 +50,7 @@ class ReadOptions(Struct, frozen=True, kw_only=True):
     shard: Shard | None = None
     stores: StoreOptions = StoreOptions()
     offline: bool = False
+    refresh: bool = False
     on_transfer: Callable[[Transfer], None] | None = None
 
 
@@ -144,6 +146,7 @@ def _expanded(pattern: str, options: ReadOptions) -> list[tuple[InputFile, str]]
             home=options.home,
             hub=Hub(offline=options.offline),
             progress=options.on_transfer,
+            refresh=options.refresh,
         )
         files = expand_inputs([str(path) for path in found.files])
         return list(zip(files, found.names, strict=True))

@@ -81,6 +81,7 @@ class JobRequest(Struct, frozen=True, kw_only=True):
             shard=None if self.shard is None else parse_shard(self.shard),
             stores=StoreOptions(endpoint_url=self.endpoint_url),
             offline=self.setup.offline,
+            refresh=self.fresh,
             on_transfer=self.setup.on_transfer,
         )
 
