@@ -63,7 +63,7 @@ class Prepared:
             if self._finished is not None and request.retry_failed:
                 self._reopen(self._finished)
             if self._finished is None:
-                self.folder.begin(self.spec, fresh=request.fresh)
+                self.folder.begin(self.spec, fresh=request.fresh, command=request.command)
                 if request.retry_failed:
                     forget_failures(self.folder)
             self._stack = stack.pop_all()
@@ -181,7 +181,8 @@ class Prepared:
     def _reopen(self, manifest: dict[str, Any]) -> None:
         """Have the failed rows of a finished job computed again, if there are any."""
         if manifest["counts"]["failed"]:
-            reopen(self.folder, self.spec, manifest, self._reader().chunks())
+            chunks = self._reader().chunks()
+            reopen(self.folder, self.spec, manifest, chunks, command=self._request.command)
             self._finished = None
 
     def _reader(self) -> RowReader:
