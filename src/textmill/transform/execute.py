@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from typing import Any
 
 from msgspec import Struct
@@ -79,22 +80,22 @@ def execute(
         journal=journal,
     )
     source.start()
-    try:
-        stats = loop.run()
-        ledger.check_budget()
-    finally:
-        source.close()
-        ledger.close()
-        journal.close()
-    totals, outputs = merge(folder, ledger.windows, source.rows_read, journal.history.carried)
-    executed = Executed(
-        totals=totals,
-        outputs=outputs,
-        stats=stats,
-        seconds=time.monotonic() - started,
-        resumed=progress.resumed,
-        history=journal.history,
-    )
-    write_manifest(folder, describe(executed))
+    with closing(journal):  # to the commit: a run that merges has not stopped
+        try:
+            stats = loop.run()
+            ledger.check_budget()
+        finally:
+            source.close()
+            ledger.close()
+        totals, outputs = merge(folder, ledger.windows, source.rows_read, journal.history.carried)
+        executed = Executed(
+            totals=totals,
+            outputs=outputs,
+            stats=stats,
+            seconds=time.monotonic() - started,
+            resumed=progress.resumed,
+            history=journal.history,
+        )
+        write_manifest(folder, describe(executed))
     folder.remove()
     return executed
