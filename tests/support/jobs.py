@@ -16,9 +16,9 @@ from textmill.storage.base import Store
 from textmill.transform.execute import Executed, Worker, execute
 from textmill.transform.job import JobFolder
 from textmill.transform.ledger import ErrorBudget, Progress
-from textmill.transform.manifest import describe, finished_manifest
+from textmill.transform.manifest import describe
 from textmill.transform.plan import JobSpec, ModelIdentity
-from textmill.transform.retry import forget_failures, reopen
+from textmill.transform.resume import resume
 from textmill.transform.windows import Preparer
 
 OUTPUT = "out.jsonl"
@@ -75,14 +75,11 @@ def run_job(
     folder = JobFolder(store, OUTPUT)
     folder.lock()
     try:
-        done = None if fresh or folder.holds_rows else finished_manifest(folder)
+        done = resume(
+            folder, job, fresh=fresh, retry_failed=retry_failed, chunks=lambda: [list(rows)]
+        )
         if done is not None:
-            if not (retry_failed and done["counts"]["failed"]):
-                return done
-            reopen(folder, job, done, [list(rows)])
-        folder.begin(job, fresh=fresh)
-        if retry_failed and done is None:
-            forget_failures(folder)
+            return done
         return _execute(job, folder, rows, engine, ErrorBudget.parse(max_errors), total)
     finally:
         folder.leave()

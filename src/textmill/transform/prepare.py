@@ -17,8 +17,8 @@ from textmill.telemetry import versions_of
 from textmill.transform.execute import Executed, OnProgress, Worker, execute
 from textmill.transform.job import JobFolder
 from textmill.transform.ledger import ErrorBudget
-from textmill.transform.manifest import describe, finished_manifest
-from textmill.transform.plan import JobSpec, changes, check_sample
+from textmill.transform.manifest import describe
+from textmill.transform.plan import JobSpec, check_sample
 from textmill.transform.reading import (
     InputFile,
     Inputs,
@@ -27,7 +27,7 @@ from textmill.transform.reading import (
     find_inputs,
     total_rows,
 )
-from textmill.transform.retry import forget_failures, reopen
+from textmill.transform.resume import resume
 from textmill.transform.setup import Setup, SetupRequest
 
 
@@ -59,13 +59,14 @@ class Prepared:
             self._inputs = self._open(request.inputs, stack)
             self.setup = stack.enter_context(Setup(request.setup))
             self.spec = self._spec()
-            self._finished = self._finished_before()
-            if self._finished is not None and request.retry_failed:
-                self._reopen(self._finished)
-            if self._finished is None:
-                self.folder.begin(self.spec, fresh=request.fresh, command=request.command)
-                if request.retry_failed:
-                    forget_failures(self.folder)
+            self._finished = resume(
+                self.folder,
+                self.spec,
+                fresh=request.fresh,
+                retry_failed=request.retry_failed,
+                chunks=lambda: self._reader().chunks(),
+                command=request.command,
+            )
             self._stack = stack.pop_all()
 
     def __enter__(self) -> Self:
@@ -150,40 +151,6 @@ class Prepared:
             limits=setup.limits,
             versions=versions_of("textmill", "ctranslate2", "tokenizers"),
         )
-
-    def _finished_before(self) -> dict[str, Any] | None:
-        """The manifest if this very job is complete; refuses to replace another job's output.
-
-        While the job's folder holds rows the job is not complete, whatever stands at the output:
-        a run that was killed between two renames merges again.
-        """
-        folder = self.folder
-        there = [name for name in folder.outputs if folder.store.stat(name) is not None]
-        if self._request.fresh or folder.holds_rows or not there:
-            return None
-        manifest = finished_manifest(folder)
-        if manifest is None:
-            raise OutputError(
-                f"{folder.store.label(there[0])} exists and is not the complete output of a job",
-                hint="choose another -o, or replace it with --fresh",
-            )
-        different = changes(manifest["identity"], self.spec.identity())
-        if different and not manifest["counts"]["ok"]:
-            return None  # there is nothing to lose
-        if different:
-            listed = "\n  ".join(different)
-            raise OutputError(
-                f"{folder.label} is the output of another job:\n  {listed}",
-                hint="choose another -o, or replace it with --fresh",
-            )
-        return manifest
-
-    def _reopen(self, manifest: dict[str, Any]) -> None:
-        """Have the failed rows of a finished job computed again, if there are any."""
-        if manifest["counts"]["failed"]:
-            chunks = self._reader().chunks()
-            reopen(self.folder, self.spec, manifest, chunks, command=self._request.command)
-            self._finished = None
 
     def _reader(self) -> RowReader:
         return RowReader(
