@@ -122,7 +122,7 @@ def read_events(log: Log, label: str) -> tuple[list[Event], int]:
     lines = log.read().split(b"\n")[:-1]
     try:
         return list(map(_decode, lines)), sum(len(line) + 1 for line in lines)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise InputError(
             f"{label} is damaged: {error}",
             hint="the file was changed after it was written; start over with --fresh",

@@ -108,6 +108,7 @@ class Prepared:
                 fresh=request.fresh,
                 retry_failed=request.retry_failed,
                 chunks=lambda: self._new_reader().chunks(self.spec.inputs),
+                command=request.command,
             )
             self._stack = stack.pop_all()
 
