@@ -17,6 +17,7 @@ PUBLIC = [
     "ErrorCode",
     "Generator",
     "Job",
+    "JobStatus",
     "Preview",
     "Score",
     "Scores",
@@ -26,6 +27,7 @@ PUBLIC = [
     "preview",
     "run",
     "score",
+    "status",
 ]
 
 

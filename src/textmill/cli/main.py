@@ -39,6 +39,14 @@ The two files are joined by id. The mean is over all references: one without a
 prediction counts as 0, and is counted.""",
 )
 app.command(
+    "textmill.cli.status:status",
+    name="status",
+    help="""Show where jobs stand: rows, speed, time left, failures by cause, how to continue.
+
+Reads the job's files and disturbs nothing. Exit code 0: complete without failures,
+or unfinished; 3: complete, some rows have no result; 70: damaged.""",
+)
+app.command(
     "textmill.cli.models:app",
     name="models",
     help="""List, show, fetch, verify and remove models.

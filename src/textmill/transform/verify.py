@@ -189,7 +189,7 @@ def _verify_unfinished(folder: JobFolder, seen: Verification, *, is_running: boo
     log, label = folder.journal()
     _collect(seen, folder.description)
     _collect(seen, lambda: read_events(log, label))
-    windows, rows, numbers = _Windows(), 0, folder.part_numbers
+    windows, rows, numbers = PartWindows(), 0, folder.part_numbers
     for number in numbers:
         found = _collect(seen, lambda number=number: folder.read_part(number))  # type: ignore[misc]
         part, end = found or (Part([]), None)
@@ -223,7 +223,7 @@ def _note_torn_tail(seen: Verification, name: str, size: int) -> None:
         )
 
 
-class _Windows:
+class PartWindows:
     """Which rows each window can hold, as far as the windows before it tell.
 
     A window begins where the one before it ends, and holds at most as many rows as the plan says.
