@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from textmill.catalog.fetch import Transfer
 from textmill.errors import ErrorCode
-from textmill.settings import read_settings
+from textmill.settings import find_api_key, read_settings
 from textmill.transform.commit import Totals
 from textmill.transform.execute import OnProgress
 from textmill.transform.job import JobFolder
@@ -84,6 +84,11 @@ def run(
     precision: str = "auto",
     threads: int | None = None,
     max_batch_tokens: int | None = None,
+    concurrency: int | None = None,
+    timeout: float | None = None,
+    api_key: str | None = None,
+    api_key_file: str | Path | None = None,
+    api_key_over_http: bool = False,
     fresh: bool = False,
     retry_failed: bool = False,
     offline: bool = False,
@@ -99,6 +104,7 @@ def run(
     inputs: files or globs of JSON Lines, `-` for standard input, or an iterable of dicts.
     output: where results go; OUT.errors.jsonl and OUT.manifest.json appear beside it.
     **params (or `parameters`): generation parameters, as in `max_new_tokens=50`.
+    api_key: of a server; by default what OPENAI_API_KEY says.
     on_progress, on_start, on_transfer: called as rows finish, when the job is ready, and while a
     model is downloaded. The other arguments are the flags of `textmill run`.
 
@@ -123,6 +129,11 @@ def run(
             precision=precision,
             threads=threads,
             max_batch_tokens=max_batch_tokens,
+            concurrency=concurrency,
+            timeout=timeout,
+            api_key=find_api_key(api_key),
+            api_key_file=api_key_file,
+            api_key_over_http=api_key_over_http,
             offline=offline,
             home=home or read_settings().home,
             on_transfer=on_transfer,

@@ -15,7 +15,7 @@ from textmill.api.generation import run_in_memory
 from textmill.catalog.fetch import Transfer
 from textmill.core import Record, Rejected
 from textmill.records.ids import SeenIds, reject_repeated
-from textmill.settings import read_settings
+from textmill.settings import find_api_key, read_settings
 from textmill.storage.local import LocalStore
 from textmill.transform.plan import check_sample
 from textmill.transform.reading import Inputs, RowReader, digest_input, find_inputs, total_rows
@@ -89,6 +89,11 @@ def preview(
     precision: str = "auto",
     threads: int | None = None,
     max_batch_tokens: int | None = None,
+    concurrency: int | None = None,
+    timeout: float | None = None,
+    api_key: str | None = None,
+    api_key_file: str | Path | None = None,
+    api_key_over_http: bool = False,
     offline: bool = False,
     home: Path | None = None,
     on_transfer: Callable[[Transfer], None] | None = None,
@@ -113,6 +118,11 @@ def preview(
         precision=precision,
         threads=threads,
         max_batch_tokens=max_batch_tokens,
+        concurrency=concurrency,
+        timeout=timeout,
+        api_key=find_api_key(api_key),
+        api_key_file=api_key_file,
+        api_key_over_http=api_key_over_http,
         offline=offline,
         home=home or read_settings().home,
         on_transfer=on_transfer,

@@ -20,6 +20,7 @@ from textmill.core import (
     Record,
     Rejected,
     Request,
+    Usage,
 )
 from textmill.core import Sequence as Generated
 from textmill.engines.base import Tokenizer
@@ -186,6 +187,14 @@ class _Piece(Struct, frozen=True):
         """What was generated; nothing where the engine failed."""
         return self.outcome.sequences if isinstance(self.outcome, Completion) else ()
 
+    @property
+    def usage(self) -> Usage:
+        """Tokens of a completion: counted here, unless the engine's are not the model's own."""
+        if isinstance(self.outcome, Completion) and self.outcome.usage is not None:
+            return self.outcome.usage
+        output = sum(len(sequence.ids) for sequence in self.sequences)
+        return Usage(len(self.outcome.request.ids), output)
+
 
 class _Pieces(Struct):
     """A record with several texts, of which some are still to come."""
@@ -253,10 +262,10 @@ def result_row(record: Record, pieces: Sequence[_Piece], *, truncated: bool) -> 
     inp = out = 0
     limit = False
     for piece in pieces:
-        inp += len(piece.outcome.request.ids)
-        for sequence in piece.sequences:
-            out += len(sequence.ids)
-            limit = limit or sequence.finish is FinishReason.LENGTH
+        usage = piece.usage
+        inp += usage.input_tokens
+        out += usage.output_tokens
+        limit = limit or any(s.finish is FinishReason.LENGTH for s in piece.sequences)
     texts = [text for piece in pieces for text in piece.texts]
     line = Raw(result_line(record, texts)[:-1])
     return Row(record.ordinal, ok=line, inp=inp, out=out, cut=truncated, limit=limit)
