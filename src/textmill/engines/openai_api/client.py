@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 MAX_ANSWER_BYTES = 16 * 2**20
 CONNECT_TIMEOUT_S = 10.0
+LISTING_TIMEOUT_S = 30.0
 
 
 class Client:
@@ -39,23 +40,26 @@ class Client:
 
     async def complete(self, body: bytes) -> Reply | Trouble:
         """Send one request for completions and wait for the whole answer."""
-        return await self._exchange("POST", self._address.url, body)
+        return await self._exchange("POST", self._address.url, body, self._timeout_s)
 
     async def models(self) -> Reply | Trouble:
         """Ask which models there are."""
-        return await self._exchange("GET", f"{self._address.base}/models", None)
+        timeout_s = min(self._timeout_s, LISTING_TIMEOUT_S)
+        return await self._exchange("GET", f"{self._address.base}/models", None, timeout_s)
 
     async def close(self) -> None:
         """Close all connections."""
         await self._client.aclose()
 
-    async def _exchange(self, method: str, url: str, body: bytes | None) -> Reply | Trouble:
+    async def _exchange(
+        self, method: str, url: str, body: bytes | None, timeout_s: float
+    ) -> Reply | Trouble:
         import httpx2
 
         try:
             # httpx2's timeouts are of single reads: a server that drips would never meet them.
             async with (
-                asyncio.timeout(self._timeout_s),
+                asyncio.timeout(timeout_s),
                 self._client.stream(method, url, content=body) as response,
             ):
                 return await _whole(response)

@@ -40,15 +40,13 @@ class ServerOptions(Struct, frozen=True, kw_only=True):
 class Conversation:
     """Asks one model of one server. Used in one event loop."""
 
-    def __init__(self, address: ServerAddress, model: str, options: ServerOptions) -> None:
-        self._address, self._model, self._options = address, model, options
+    def __init__(
+        self, client: Client, address: ServerAddress, model: str, options: ServerOptions
+    ) -> None:
+        """Owns the client."""
+        self._client, self._address = client, address
+        self._model, self._options = model, options
         self._gate = Gate(options.concurrency, options.retries)
-        self._client = Client(
-            address,
-            api_key=options.api_key,
-            timeout_s=options.timeout_s,
-            connections=options.concurrency,
-        )
 
     async def close(self) -> None:
         """Close all connections."""

@@ -39,13 +39,20 @@ def open_server(
     address = parse_address(text)
     _check_network(address, offline=offline)
     _check_key(address, options.api_key, over_http=key_over_http)
+    client = Client(
+        address,
+        api_key=options.api_key,
+        timeout_s=options.timeout_s,
+        connections=options.concurrency,
+    )
     background = Background()
     try:
-        model = background.start(_find_model(address, options)).result()
-        conversation = Conversation(address, model, options)
+        # Asked in any case: it shows whether the server is there.
+        model = _chosen(address, background.start(client.models()).result(), options.api_key)
     except BaseException:
-        background.close()
+        background.close(client.close())
         raise
+    conversation = Conversation(client, address, model, options)
     engine = OpenAIEngine(conversation, background, concurrency=options.concurrency)
     return LoadedModel(
         checkpoint=None,
@@ -93,26 +100,11 @@ def _check_key(address: ServerAddress, key: str | None, *, over_http: bool) -> N
         )
 
 
-async def _find_model(address: ServerAddress, options: ServerOptions) -> str:
-    """The named model, or the only one. Asks in any case: it shows whether the server is there."""
-    client = Client(
-        address,
-        api_key=options.api_key,
-        timeout_s=min(options.timeout_s, _LISTING_TIMEOUT_S),
-        connections=1,
-    )
-    try:
-        answer = await client.models()
-    finally:
-        await client.close()
-    return _chosen(address, answer, options.api_key)
-
-
-_LISTING_TIMEOUT_S = 30.0
 _NAME_IT = "name the model: --model ADDRESS#model-name"
 
 
 def _chosen(address: ServerAddress, answer: Reply | Trouble, key: str | None) -> str:
+    """The model that was named, or the only one that the server lists."""
     if isinstance(answer, Trouble):
         raise ModelError(f"{address.base}: {answer.value}", hint="is the address right?")
     verdict = judge(answer)
