@@ -338,6 +338,6 @@ class TestFlags:
         server.key = KEY
         with load(server.url, api_key=KEY, concurrency=2) as model:
             assert model.generate(["ab", "cd"]) == ["ba", "dc"]
-            with pytest.raises(EngineError, match="text 1: .*poison"):
+            with pytest.raises(EngineError, match=r"text 1: .*poison"):
                 model.generate(["ab", "POISON"])
             assert model.generate("ef", max_new_tokens=1) == ["f"]

@@ -340,6 +340,20 @@ class TestEndOfTheJob:
         with pytest.raises(EngineUnavailable, match="429"):
             ask(server, NAMES, retries=patient)
 
+    def test_a_server_that_answers_now_and_then_does_not(self, server):
+        server.delay_s = 0.02
+        server.fault_of = lambda seen: reply(429) if len(server.asked) % 2 else None
+        quick = Retries(first_delay_s=0.001, max_delay_s=0.001, patience_s=0.3)
+        assert texts_of(ask(server, NAMES, retries=quick, concurrency=1)) == [
+            [turned(text)] for text in NAMES
+        ]
+        assert server.asked[-1].at - server.asked[0].at > 0.6
+
+    def test_waiting_as_the_server_asked_is_not_held_against_it(self, server):
+        server.faults = [reply(429, Retry_After="0.5"), reply(429), reply(429)]
+        quick = Retries(first_delay_s=0.001, patience_s=0.3)
+        assert texts_of(ask(server, ["ab"], retries=quick)) == [["ba"]]
+
     def test_a_server_that_asks_to_wait_for_hours_ends_it(self, server):
         server.faults = [reply(429, Retry_After="7200")]
         with pytest.raises(EngineUnavailable, match="7,200 s"):
