@@ -203,6 +203,18 @@ class TestBadServers:
         assert len(server.asked) - before == 30 - safe
         assert read_lines(tmp_path / "out.jsonl") == expected()
 
+    def test_a_server_that_wants_to_be_left_alone_is_exit_75_and_loses_nothing(
+        self, server, tmp_path
+    ):
+        server.faults = [None] * 9 + [reply(429, Retry_After="86400")]
+        ran = ask(server, tmp_path, "--concurrency", "1")
+        assert ran.code == 75
+        assert "86,400 s" in ran.err
+        assert len(part_rows(tmp_path)) == 9
+        assert ask(server, tmp_path).code == 0
+        assert len(server.asked) == 31
+        assert read_lines(tmp_path / "out.jsonl") == expected()
+
     def test_a_server_that_is_not_there_leaves_nothing_behind(self, server, tmp_path):
         server.stop()
         ran = ask(server, tmp_path)

@@ -448,7 +448,40 @@ class TestOpening:
         with pytest.raises(UsageError, match="not encrypted"):
             open_server("http://192.0.2.1:8000/v1", ServerOptions(api_key="k"))
 
+    def test_unless_that_was_allowed(self, server):
+        """0.0.0.0 is this machine to Linux, and another one to textmill."""
+        elsewhere = server.url.replace("127.0.0.1", "0.0.0.0")
+        with pytest.raises(UsageError, match="not encrypted"):
+            open_server(elsewhere, ServerOptions(api_key="k"))
+        assert server.seen == []
+        open_server(elsewhere, ServerOptions(api_key="k"), key_over_http=True).close()
+        assert server.seen[0].headers["authorization"] == "Bearer k"
+
     def test_offline_allows_this_machine_only(self, server):
         open_server(server.url, ServerOptions(), offline=True).close()
         with pytest.raises(UsageError, match="offline"):
             open_server("https://192.0.2.1/v1", ServerOptions(), offline=True)
+
+    def test_proxies_are_not_used_for_this_machine(self, server, monkeypatch):
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, "http://127.0.0.1:9")
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        assert texts_of(ask(server, ["ab"])) == [["ba"]]
+
+
+class TestTls:
+    def test_a_certificate_that_nobody_vouches_for_ends_it(self, tmp_path):
+        certificate = serving.self_signed(tmp_path / "pem")
+        with (
+            serving.running(certificate=certificate) as server,
+            pytest.raises(ModelError, match=r"certificate cannot be verified(.|\n)*SSL_CERT_FILE"),
+        ):
+            opened(server, f"/v1#{MODEL}", api_key="k")
+        assert server.seen == []
+
+    def test_one_that_was_declared_good_is_good(self, tmp_path, monkeypatch):
+        certificate = serving.self_signed(tmp_path / "pem")
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        with serving.running(certificate=certificate) as server:
+            assert texts_of(ask(server, NAMES, api_key="k")) == [[turned(text)] for text in NAMES]

@@ -13,13 +13,21 @@ from __future__ import annotations
 import json
 import random
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 MODEL = "tiny/turner"
 POISON, LONG = "POISON", "LONG"
@@ -66,6 +74,8 @@ class OpenAIServer:
     peak: int = 0
     """The most requests for completions that were here together."""
     port: int = 0
+    certificate: Path | None = None
+    """Speak TLS with this certificate and key."""
     stopping: threading.Event = field(default_factory=threading.Event)
     _here: int = 0
     _changed: threading.Condition = field(default_factory=threading.Condition)
@@ -73,7 +83,7 @@ class OpenAIServer:
 
     @property
     def root(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http{'s' if self.certificate else ''}://127.0.0.1:{self.port}"
 
     @property
     def url(self) -> str:
@@ -92,6 +102,10 @@ class OpenAIServer:
         """Begin to listen, on the same port as before if there was one."""
         self._server = _Server(("127.0.0.1", self.port), _Handler)
         self._server.state = self
+        if self.certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(self.certificate)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self.port = self._server.server_port
         self.stopping.clear()
         thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
@@ -140,6 +154,33 @@ def running(**settings: Any) -> Iterator[OpenAIServer]:
         yield server
     finally:
         server.stop()
+
+
+def self_signed(path: Path) -> Path:
+    """Write a certificate for 127.0.0.1, which nobody vouches for, with its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False
+        )
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    path.write_bytes(private + certificate.public_bytes(serialization.Encoding.PEM))
+    return path
 
 
 def turned(text: str, *, max_tokens: int = 10**6, stop: tuple[str, ...] = ()) -> str:

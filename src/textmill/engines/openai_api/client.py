@@ -18,6 +18,9 @@ MAX_ANSWER_BYTES = 16 * 2**20
 CONNECT_TIMEOUT_S = 10.0
 LISTING_TIMEOUT_S = 30.0
 
+_NO_PROXY = {"http://": None, "https://": None, "all://": None}
+"""Whatever HTTP_PROXY says: it has no business between two programs of one machine."""
+
 
 class Client:
     """Keeps up to `connections` connections to one server open. Used in one event loop."""
@@ -35,7 +38,7 @@ class Client:
                 max_connections=connections, max_keepalive_connections=connections
             ),
             follow_redirects=False,
-            trust_env=not address.loopback,  # a proxy has no business between two local programs
+            mounts=_NO_PROXY if address.loopback else None,
         )
 
     async def complete(self, body: bytes) -> Reply | Trouble:

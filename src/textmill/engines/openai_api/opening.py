@@ -105,9 +105,10 @@ _NAME_IT = "name the model: --model ADDRESS#model-name"
 
 def _chosen(address: ServerAddress, answer: Reply | Trouble, key: str | None) -> str:
     """The model that was named, or the only one that the server lists."""
-    if isinstance(answer, Trouble):
-        raise ModelError(f"{address.base}: {answer.value}", hint="is the address right?")
     verdict = judge(answer)
+    if isinstance(answer, Trouble):
+        hint = verdict.hint or "is the address right, and is the server running?"
+        raise ModelError(f"{address.base}: {answer.value}", hint=hint)
     if verdict.fate is Fate.STOP and answer.status != 404:
         message = printable(verdict.message, key)
         raise ModelError(f"{address.base}: {message}", hint=verdict.hint)
