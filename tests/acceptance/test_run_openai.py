@@ -115,6 +115,17 @@ def test_equal_records_are_asked_for_once(server, tmp_path):
     assert len(server.asked) == 1
 
 
+def test_copies_of_a_record_that_failed_fail_as_it_did(server, tmp_path):
+    texts = ["a LONG one", "a POISON", "good"] * 2
+    rows = [{"id": n, "text_inputs": text} for n, text in enumerate(texts)]
+    ran = ask(server, tmp_path, rows=rows)
+    assert "rows 6 = ok 2 + failed 2 + invalid 2" in ran.out
+    errors = read_lines(tmp_path / "out.errors.jsonl")
+    assert [error["code"] for error in errors] == ["too_long", "engine_error"] * 2
+    assert errors[0]["message"] == errors[2]["message"]
+    assert len(server.asked) == 3
+
+
 def test_sampling_is_the_same_whatever_the_concurrency(server, tmp_path):
     flags = ("--set", "do_sample=true", "--set", "num_return_sequences=2", "--seed", "7")
     assert ask(server, tmp_path, *flags, "--concurrency", "1").code == 0
@@ -233,7 +244,7 @@ class TestBadServers:
         ran = ask(server, tmp_path, "--timeout", "0.5")
         assert ran.code == 3
         (error,) = read_lines(tmp_path / "out.errors.jsonl")
-        assert (error["id"], error["code"]) == (3, "timeout")
+        assert (error["id"], error["code"], error["attempts"]) == (3, "timeout", 2)
         server.fault_of = lambda seen: None
         before = len(server.asked)
         assert ask(server, tmp_path, "--timeout", "20", "--retry-failed").code == 0
@@ -311,7 +322,7 @@ class TestFlags:
             ({"engine": "ct2"}, "ct2 engine cannot use a server"),
             ({"concurrency": 0}, "concurrency=0"),
             ({"concurrency": 5000}, "at most 1,024"),
-            ({"timeout": 0}, "timeout=0"),
+            ({"timeout": -1}, "timeout=-1"),
             ({"num_beams": 2}, "num_beams"),
             ({"tgt_lang": "de"}, "tgt_lang"),
             ({"api_key_file": "nowhere"}, "nowhere"),
@@ -330,7 +341,6 @@ class TestFlags:
         "arguments",
         [
             {"model": "demo", "concurrency": 2},
-            {"model": "demo", "timeout": 2},
             {"engine": "echo", "api_key_file": "key"},
             {"model": "demo", "api_key_over_http": True},
             {"model": "demo", "engine": "openai"},

@@ -12,13 +12,16 @@ from textmill.engines.base import Engine
 from textmill.engines.echo import EchoEngine, EchoTokenizer
 from textmill.errors import ErrorCode
 from textmill.params.precedence import Resolver
+from textmill.records.writers import JsonlWriter
 from textmill.storage.base import Store
+from textmill.transform.commit import OutputPlan
 from textmill.transform.execute import Executed, Worker, execute
 from textmill.transform.job import JobFolder
 from textmill.transform.ledger import ErrorBudget, Progress
-from textmill.transform.manifest import describe, finished_manifest
+from textmill.transform.manifest import describe
 from textmill.transform.plan import JobSpec, ModelIdentity
-from textmill.transform.retry import forget_failures, reopen
+from textmill.transform.resume import resume
+from textmill.transform.rows import RowMaker
 from textmill.transform.windows import Preparer
 
 OUTPUT = "out.jsonl"
@@ -42,6 +45,11 @@ def spec(**changed: Any) -> JobSpec:
         "max_input_tokens": None,
         "truncate": False,
         "limits": LIMITS,
+        "output_format": "jsonl",
+        "compression": "none",
+        "input_filter": None,
+        "output_filter": None,
+        "join": False,
         "versions": {},
     }
     return JobSpec(**{**said, **changed})
@@ -75,14 +83,11 @@ def run_job(
     folder = JobFolder(store, OUTPUT)
     folder.lock()
     try:
-        done = None if fresh or folder.holds_rows else finished_manifest(folder)
+        done = resume(
+            folder, job, fresh=fresh, retry_failed=retry_failed, chunks=lambda: [list(rows)]
+        )
         if done is not None:
-            if not (retry_failed and done["counts"]["failed"]):
-                return done
-            reopen(folder, job, done, [list(rows)])
-        folder.begin(job, fresh=fresh)
-        if retry_failed and done is None:
-            forget_failures(folder)
+            return done
         return _execute(job, folder, rows, engine, ErrorBudget.parse(max_errors), total)
     finally:
         folder.leave()
@@ -117,11 +122,11 @@ def _execute(
     execute(
         job,
         folder,
-        Worker(engine=engine, tokenizer=tokenizer, preparer=preparer),
+        Worker(engine=engine, tokenizer=tokenizer, preparer=preparer, maker=RowMaker()),
         [list(rows)],
+        OutputPlan(open_writer=lambda _: JsonlWriter()),
         budget=budget,
         total=total,
-        several_inputs=False,
         on_progress=_silent,
         describe=manifest,
     )

@@ -11,6 +11,7 @@ from textmill.batching.scheduler import Scheduler
 from textmill.catalog.fetch import Transfer
 from textmill.core import Batch, Failure, Outcome, Record, Rejected, Request
 from textmill.engines.base import Tokenizer
+from textmill.engines.isolated import DEFAULT_TIMEOUT_S
 from textmill.errors import EngineError, UsageError
 from textmill.settings import find_api_key, read_settings
 from textmill.transform.setup import Setup, SetupRequest
@@ -78,7 +79,7 @@ def load(
     max_input_tokens: int | None = None,
     max_batch_tokens: int | None = None,
     concurrency: int | None = None,
-    timeout: float | None = None,
+    timeout: float | None = DEFAULT_TIMEOUT_S,
     api_key: str | None = None,
     api_key_file: str | Path | None = None,
     api_key_over_http: bool = False,

@@ -94,9 +94,12 @@ class JobFolder:
 
     def leave(self) -> None:
         """Let the lock go. The folder stays if it holds finished rows, else it is removed."""
-        if self._lock is not None:
+        if self._lock is None:
+            return
+        try:
             if not self.holds_rows:
                 self.remove()
+        finally:
             self._lock.release()
             self._lock = None
 

@@ -13,11 +13,9 @@ if TYPE_CHECKING:
 
 ENGINE = "openai"
 MAX_CONCURRENCY = 1024
-MAX_TIMEOUT_S = 86_400
 
 _FOR_SERVERS = {
     "concurrency": None,
-    "timeout": None,
     "api_key_file": None,
     "api_key_over_http": False,
 }
@@ -66,8 +64,6 @@ def _check_remote(request: SetupRequest) -> None:
                 " itself",
                 hint="leave it out",
             )
-    if request.timeout is not None and not 0 < request.timeout <= MAX_TIMEOUT_S:
-        raise UsageError(f"timeout={request.timeout}: must be seconds, over 0, a day at most")
     if (request.concurrency or 1) > MAX_CONCURRENCY:
         raise UsageError(f"concurrency={request.concurrency}: must be at most {MAX_CONCURRENCY:,}")
 
@@ -81,7 +77,7 @@ def open_remote(request: SetupRequest) -> LoadedModel:
     options = ServerOptions(
         api_key=request.api_key if file is None else read_key_file(file),
         concurrency=request.concurrency or default.concurrency,
-        timeout_s=request.timeout or default.timeout_s,
+        timeout_s=request.timeout or None,
     )
     return open_server(
         str(request.model),

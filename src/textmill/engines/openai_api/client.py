@@ -26,14 +26,19 @@ class Client:
     """Keeps up to `connections` connections to one server open. Used in one event loop."""
 
     def __init__(
-        self, address: ServerAddress, *, api_key: str | None, timeout_s: float, connections: int
+        self,
+        address: ServerAddress,
+        *,
+        api_key: str | None,
+        timeout_s: float | None,
+        connections: int,
     ) -> None:
         import httpx2
 
         self._address, self._timeout_s = address, timeout_s
         self._client = httpx2.AsyncClient(
             headers=_headers(api_key),
-            timeout=httpx2.Timeout(timeout_s, connect=min(CONNECT_TIMEOUT_S, timeout_s)),
+            timeout=httpx2.Timeout(timeout_s, connect=_shorter(CONNECT_TIMEOUT_S, timeout_s)),
             limits=httpx2.Limits(
                 max_connections=connections, max_keepalive_connections=connections
             ),
@@ -47,7 +52,7 @@ class Client:
 
     async def models(self) -> Reply | Trouble:
         """Ask which models there are."""
-        timeout_s = min(self._timeout_s, LISTING_TIMEOUT_S)
+        timeout_s = _shorter(LISTING_TIMEOUT_S, self._timeout_s)
         return await self._exchange("GET", f"{self._address.base}/models", None, timeout_s)
 
     async def close(self) -> None:
@@ -55,7 +60,7 @@ class Client:
         await self._client.aclose()
 
     async def _exchange(
-        self, method: str, url: str, body: bytes | None, timeout_s: float
+        self, method: str, url: str, body: bytes | None, timeout_s: float | None
     ) -> Reply | Trouble:
         import httpx2
 
@@ -70,6 +75,10 @@ class Client:
             return Trouble.TIMEOUT
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
             return _trouble(error)
+
+
+def _shorter(limit_s: float, timeout_s: float | None) -> float:
+    return limit_s if timeout_s is None else min(limit_s, timeout_s)
 
 
 def _headers(api_key: str | None) -> dict[str, str]:

@@ -24,12 +24,13 @@ class ServerOptions(Struct, frozen=True, kw_only=True):
     """How to use a server.
 
     api_key: sent as a bearer token. concurrency: requests in flight at once.
-    timeout_s: for one whole answer. seed: of sampling, for requests whose parameters have none.
+    timeout_s: for one whole answer; None means no limit.
+    seed: of sampling, for requests whose parameters have none.
     """
 
     api_key: str | None = None
     concurrency: int = 16
-    timeout_s: float = 600.0
+    timeout_s: float | None = 600.0
     seed: int = 0
     retries: Retries = Retries()
 
@@ -75,15 +76,14 @@ class Conversation:
             async with self._gate.turn():
                 attempt = await self._client.complete(body)
                 verdict = self._settle(attempt)
-            if isinstance(attempt, Reply) and verdict.fate is Fate.READ:
-                return read_answer(attempt.body, request, route=self._address.route)
-            if verdict.fate is Fate.FAIL:
-                return Failure(request, verdict.code, verdict.message)
             failed += verdict.counts
+            if isinstance(attempt, Reply) and verdict.fate is Fate.READ:
+                outcome = read_answer(attempt.body, request, route=self._address.route)
+                tried = isinstance(outcome, Failure)
+                return replace(outcome, attempts=failed) if tried else outcome
             timeouts += attempt is Trouble.TIMEOUT
-            if self._has_had_its_attempts(failed, timeouts):
-                tries = f"tried {failed} times" if failed > 1 else "tried once"
-                return Failure(request, verdict.code, f"{verdict.message} ({tries})")
+            if verdict.fate is Fate.FAIL or self._has_had_its_attempts(failed, timeouts):
+                return Failure(request, verdict.code, verdict.message, attempts=failed)
             if verdict.fate is Fate.AGAIN:
                 await asyncio.sleep(self._delay_s(attempt, failed, request))
 

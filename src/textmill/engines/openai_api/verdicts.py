@@ -64,7 +64,7 @@ def judge(attempt: Reply | Trouble) -> Verdict:
     complaint = read_complaint(attempt.body)
     return Verdict(
         fate=_fate(attempt.status, complaint),
-        message=f"the server answers {attempt.status}: {complaint.message}",
+        message=f"the server answers {attempt.status}: {complaint.message or 'nothing more'}",
         code=_code(attempt.status, complaint),
         hint=_hint(attempt.status),
     )
