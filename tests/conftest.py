@@ -12,5 +12,6 @@ settings.load_profile("textmill")
 
 for name in [name for name in os.environ if name.startswith(("HF_", "TEXTMILL_"))]:
     del os.environ[name]
-os.environ.pop("HYPER_PARAMS", None)
+for name in ("HYPER_PARAMS", "OPENAI_API_KEY"):
+    os.environ.pop(name, None)
 os.environ.setdefault("OMP_NUM_THREADS", "1")

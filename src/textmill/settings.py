@@ -20,6 +20,15 @@ TRUE = frozenset({"1", "true", "yes", "on"})
 FALSE = frozenset({"", "0", "false", "no", "off"})
 
 
+class Secret(str):
+    """A text that is not shown by accident: its `repr`, and that of what holds it, leave it out."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "Secret(…)"
+
+
 class Settings(Struct, frozen=True, kw_only=True):
     """The environment, checked.
 
@@ -28,12 +37,14 @@ class Settings(Struct, frozen=True, kw_only=True):
     offline: never use the network (`TEXTMILL_OFFLINE`, `HF_HUB_OFFLINE` or `TRANSFORMERS_OFFLINE`).
     hub_endpoint: base URL of the model hub (`HF_ENDPOINT`); None means huggingface_hub's own.
     hyper_params: the text of `HYPER_PARAMS`, not yet parsed; None when unset or blank.
+    api_key: `OPENAI_API_KEY`, for servers; None when unset or blank.
     """
 
     home: Path
     offline: bool = False
     hub_endpoint: str | None = None
     hyper_params: str | None = None
+    api_key: Secret | None = None
 
 
 def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
@@ -50,7 +61,13 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         offline=any(offline),
         hub_endpoint=_endpoint(env, "HF_ENDPOINT"),
         hyper_params=env.get("HYPER_PARAMS", "").strip() or None,
+        api_key=Secret(env.get("OPENAI_API_KEY", "").strip()) or None,
     )
+
+
+def find_api_key(given: str | None) -> Secret | None:
+    """The key that was given, else the environment's."""
+    return read_settings().api_key if given is None else Secret(given)
 
 
 def _home(env: Mapping[str, str]) -> Path:

@@ -115,6 +115,8 @@ class JobSpec(Struct, frozen=True, kw_only=True):
         parts: dict[str, Any] = {name: getattr(self, name) for name in names + limits + shape}
         parts |= {f"input {n}": one.content for n, one in enumerate(self.inputs, 1)}
         parts |= {f"model file {name}": f"sha256 {sha}" for name, _, sha in self.model.files}
+        if not self.model.files:
+            parts["model"] = f"{self.model.name} at {self.model.source}"
         parts |= {f"parameter {name}": value for name, (value, _) in self.parameters.items()}
         parts |= msgspec.to_builtins(self.limits)
         parts |= {f"version of {name}": version for name, version in self.versions.items()}
