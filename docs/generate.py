@@ -73,10 +73,8 @@ def errors_page() -> str:
         "| 3 | done; some rows have no result, see `OUT.errors.jsonl` |\n"
         "| 4 | stopped by `--max-errors`; finished rows are kept for a run with a larger one |\n"
         "| 70 | a bug: textmill's own accounting does not add up, or an engine failed whole;"
-        " or `textmill status` found damage |
-"
-        "| 75 | the server that computes is away; finished rows are kept, the same line goes on |
-"
+        " or `textmill status` found damage |\n"
+        "| 75 | the server that computes is away; finished rows are kept, the same line goes on |\n"
         "| 130 | interrupted; finished rows are kept, the same line goes on |\n"
     )
 
