@@ -58,4 +58,5 @@ def test_an_unreadable_id_is_null() -> None:
         "line": 1,
         "code": "bad_json",
         "message": "\ufffd",
+        "attempts": 1,
     }
