@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from textmill.api.generation import Generator, load
     from textmill.api.jobs import Job, run
     from textmill.api.previews import Preview, preview
+    from textmill.api.scoring import score
     from textmill.api.status import status
-    from textmill.evaluation.score import Score, Scores, score
+    from textmill.evaluation.score import Score, Scores
     from textmill.transform.status import JobStatus
 
 __version__ = "0.1.0.dev0"
@@ -53,7 +54,7 @@ _HOMES = {
     "load": "textmill.api.generation",
     "preview": "textmill.api.previews",
     "run": "textmill.api.jobs",
-    "score": "textmill.evaluation.score",
+    "score": "textmill.api.scoring",
     "status": "textmill.api.status",
 }
 

@@ -146,11 +146,15 @@ class Completion(Struct, frozen=True):
 
 
 class Failure(Struct, frozen=True):
-    """A request that the engine could not answer, alone in a batch."""
+    """A request that the engine could not answer, alone in a batch.
+
+    attempts: how often it was tried alone.
+    """
 
     request: Request
     code: ErrorCode
     message: str
+    attempts: int = 1
 
 
 Outcome = Completion | Failure

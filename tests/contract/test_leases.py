@@ -19,7 +19,7 @@ from textmill.errors import OutputError
 from textmill.storage.bucket import Address, StoreOptions
 from textmill.storage.objects import ObjectLock, ObjectStore
 
-SECONDS = 2.0
+SECONDS = 3.0
 """Of the leases here."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import os
 import socket
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from support.s3_server import (
@@ -167,6 +168,39 @@ def test_a_change_while_reading_is_seen(store: ObjectStore) -> None:
     store.replace("file", os.urandom(3 * MIB))
     with pytest.raises(InputError, match="changed while it was read"):
         stream.read()
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([0, 1, 2]), st.integers(-900, 900), st.integers(-1, 900)))
+)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_stream_is_read_as_bytes_are(
+    s3_url: str, credentials: None, moves: list[tuple[int, int, int]]
+) -> None:
+    """Thousands of bytes, in units of a thousand, so that buffers end within and between reads."""
+    data = bytes(n % 251 for n in range(900)) * 1000
+    store = ObjectStore(Address("s3", BUCKET), "stream/", StoreOptions(endpoint_url=s3_url))
+    store.create("file", data)
+    stream, oracle = store.open("file"), io.BytesIO(data)
+    for whence, offset, size in moves:
+        base = (0, oracle.tell(), len(data))[whence]
+        if base + offset * 1000 >= 0:
+            assert stream.seek(offset * 1000, whence) == oracle.seek(offset * 1000, whence)
+        count = size * 1000 if size >= 0 else -1
+        assert stream.read(count) == oracle.read(count)
+        assert stream.tell() == oracle.tell()
+
+
+@pytest.mark.full
+def test_thousands_of_objects_are_listed_and_cleared(store: ObjectStore, s3_url: str) -> None:
+    """Both go by the thousand, and so does the server."""
+    client, prefix = s3_client(s3_url), key_of(store, "")
+    names = [f"d/{n:05d}" for n in range(2100)]
+    for name in names:
+        client.put_object(Bucket=BUCKET, Key=prefix + name, Body=b"x")
+    assert store.names("d/") == names
+    store.clear("d/0")
+    assert store.names("") == []
 
 
 def test_reading_in_order_makes_few_requests_and_the_end_of_a_file_a_small_one(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from support.s3_server import s3_client
-from support.stores import BUCKET
+from support.stores import BUCKET, make_bucket
 from textmill.errors import InputError, UsageError
 from textmill.storage.bucket import StoreOptions
 from textmill.storage.opening import expand_urls, is_url, open_store
@@ -68,11 +68,13 @@ def test_a_url_is_an_object_below_its_prefix(put: Any, options: StoreOptions) ->
     assert store.names("") == [name, f"{name}.job/lock"]
 
 
-def test_an_object_may_stand_at_the_root_of_its_bucket(options: StoreOptions) -> None:
-    store, name = open_store(f"s3://{BUCKET}/root.jsonl", options)
+def test_an_object_may_stand_at_the_root_of_its_bucket(s3_url: str, options: StoreOptions) -> None:
+    make_bucket(s3_url, "bucket-of-its-own")
+    store, name = open_store("s3://bucket-of-its-own/root.jsonl", options)
     store.replace(name, b"data")
-    assert store.names("root") == ["root.jsonl"]
-    store.remove(name)
+    assert store.names("ro") == ["root.jsonl"]
+    assert store.label(name) == "s3://bucket-of-its-own/root.jsonl"
+    assert [f.path for f in expand_urls("s3://bucket-of-its-own/", options)] == [store.label(name)]
 
 
 @pytest.mark.parametrize(

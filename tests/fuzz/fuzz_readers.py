@@ -30,10 +30,10 @@ SEEDS = {
     "tsv": b'id\ttext_inputs\tseed\tx\n1\t"a\tb"\t5\tc\n',
     "lines": b"one\r\n\ntwo \xc3\xa9\n",
     "openai": b'{"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": {'
-    b'"model": "m", "messages": [{"role": "system", "content": "a"}, {"role": "user", "content": [{"type":'
-    b' "text", "text": "b"}]}], "temperature": 0.5, "top_p": 1, "n": 2, "stop": ["x"], '
-    b'"max_tokens": 5, "logprobs": false, "user": "u"}}\n{"custom_id": "b", "url": "/v1/completions", "body":'
-    b' {"prompt": ["a"]}}\n',
+    b'"model": "m", "messages": [{"role": "system", "content": "a"}, {"role": "user", "content":'
+    b' [{"type": "text", "text": "b"}]}], "temperature": 0.5, "top_p": 1, "n": 2, "stop": ["x"], '
+    b'"max_tokens": 5, "logprobs": false, "user": "u"}}\n{"custom_id": "b",'
+    b' "url": "/v1/completions", "body": {"prompt": ["a"]}}\n',
 }
 
 

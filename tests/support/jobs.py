@@ -12,13 +12,16 @@ from textmill.engines.base import Engine
 from textmill.engines.echo import EchoEngine, EchoTokenizer
 from textmill.errors import ErrorCode
 from textmill.params.precedence import Resolver
+from textmill.records.writers import JsonlWriter
 from textmill.storage.base import Store
+from textmill.transform.commit import OutputPlan
 from textmill.transform.execute import Executed, Worker, execute
 from textmill.transform.job import JobFolder
 from textmill.transform.ledger import ErrorBudget, Progress
 from textmill.transform.manifest import describe
 from textmill.transform.plan import JobSpec, ModelIdentity
 from textmill.transform.resume import resume
+from textmill.transform.rows import RowMaker
 from textmill.transform.windows import Preparer
 
 OUTPUT = "out.jsonl"
@@ -42,6 +45,11 @@ def spec(**changed: Any) -> JobSpec:
         "max_input_tokens": None,
         "truncate": False,
         "limits": LIMITS,
+        "output_format": "jsonl",
+        "compression": "none",
+        "input_filter": None,
+        "output_filter": None,
+        "join": False,
         "versions": {},
     }
     return JobSpec(**{**said, **changed})
@@ -114,11 +122,11 @@ def _execute(
     execute(
         job,
         folder,
-        Worker(engine=engine, tokenizer=tokenizer, preparer=preparer),
+        Worker(engine=engine, tokenizer=tokenizer, preparer=preparer, maker=RowMaker()),
         [list(rows)],
+        OutputPlan(open_writer=lambda _: JsonlWriter()),
         budget=budget,
         total=total,
-        several_inputs=False,
         on_progress=_silent,
         describe=manifest,
     )

@@ -33,7 +33,7 @@ class Place:
         self.options = StoreOptions(
             endpoint_url=proxy.url if proxy else s3_url,
             retry_seconds=60,
-            lease_seconds=6 if proxy else 1.5,
+            lease_seconds=6 if proxy else 3,
         )
 
     def open(self) -> Store:

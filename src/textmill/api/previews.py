@@ -14,11 +14,13 @@ from msgspec import Struct
 from textmill.api.generation import run_in_memory
 from textmill.catalog.fetch import Transfer
 from textmill.core import Record, Rejected
+from textmill.engines.isolated import DEFAULT_TIMEOUT_S
 from textmill.records.ids import SeenIds, reject_repeated
 from textmill.settings import read_settings
 from textmill.storage.local import LocalStore
-from textmill.transform.plan import check_sample
-from textmill.transform.reading import Inputs, RowReader, digest_input, find_inputs, total_rows
+from textmill.transform.inputs import Inputs, find_inputs
+from textmill.transform.prepare import JobRequest, output_shape
+from textmill.transform.reading import RowReader, total_rows
 from textmill.transform.setup import Setup, SetupRequest
 from textmill.transform.windows import Rows
 
@@ -72,12 +74,18 @@ class Preview(Struct, frozen=True, kw_only=True):
 
 def preview(
     inputs: Inputs,
-    output: str | Path | None = None,  # noqa: ARG001 - as in `run`, so that one line serves both
+    output: str | Path | None = None,
     *,
     model: str | Path | None = None,
     prompt: str | None = None,
     id: str = "id",
     keep: Sequence[str] = (),
+    input_format: str = "auto",
+    format: str = "auto",
+    input_filter: str | None = None,
+    join: str | None = None,
+    output_filter: str | None = None,
+    shard: str | None = None,
     parameters: Mapping[str, Any] | None = None,
     hyper_params: str | None = None,
     record_params: bool = True,
@@ -89,7 +97,9 @@ def preview(
     precision: str = "auto",
     threads: int | None = None,
     max_batch_tokens: int | None = None,
+    timeout: float | None = DEFAULT_TIMEOUT_S,
     offline: bool = False,
+    endpoint_url: str | None = None,
     home: Path | None = None,
     on_transfer: Callable[[Transfer], None] | None = None,
     **params: Any,
@@ -103,6 +113,8 @@ def preview(
         prompt=prompt,
         id=id,
         keep=keep,
+        input_filter=input_filter,
+        join=join,
         parameters={**(parameters or {}), **params},
         hyper_params=hyper_params,
         record_params=record_params,
@@ -113,19 +125,35 @@ def preview(
         precision=precision,
         threads=threads,
         max_batch_tokens=max_batch_tokens,
+        timeout=timeout,
         offline=offline,
         home=home or read_settings().home,
         on_transfer=on_transfer,
     )
-    check_sample(sample)
+    job = JobRequest(
+        inputs=inputs,
+        output=output or "preview.jsonl",
+        setup=request,
+        input_format=input_format,
+        format=format,
+        output_filter=output_filter,
+        shard=shard,
+        sample=sample,
+        endpoint_url=endpoint_url,
+    )
+    return _preview(job)
+
+
+def _preview(job: JobRequest) -> Preview:
     with tempfile.TemporaryDirectory(prefix="textmill-") as folder:
-        found = find_inputs(inputs, LocalStore(Path(folder)), "input.jsonl")
-        with Setup(request) as setup:
-            digests = [digest_input(file) for file in found]
-            limit = min(sample or EXAMINED_ROWS, EXAMINED_ROWS)
+        store = LocalStore(Path(folder))
+        found = find_inputs(job.inputs, store, "input.jsonl", job.read_options())
+        with Setup(output_shape(job, found).setup) as setup:
+            digests = RowReader(found, setup.shape, sample=None).digests()
+            limit = min(job.sample or EXAMINED_ROWS, EXAMINED_ROWS)
             reader = RowReader(found, setup.shape, sample=limit)
             rows = [row for chunk in reader.chunks() for row in chunk]
-            return _examine(setup, request, rows, total_rows(digests, sample))
+            return _examine(setup, job.setup, rows, total_rows(digests, job.sample))
 
 
 def _examine(setup: Setup, request: SetupRequest, rows: Rows, total: int | None) -> Preview:

@@ -235,9 +235,14 @@ _GIVEN_UP = (
 
 
 def _failure(request: Request, error: BatchError) -> Failure:
+    code, message = _why(error)
+    return Failure(request, code, message, error.attempts)
+
+
+def _why(error: BatchError) -> tuple[ErrorCode, str]:
     cause = error.__cause__
     if isinstance(cause, EngineError):
-        return Failure(request, cause.code, cause.message)
+        return cause.code, cause.message
     if isinstance(cause, MemoryError):
-        return Failure(request, ErrorCode.OOM, "not enough memory for this record alone")
-    return Failure(request, ErrorCode.ENGINE_ERROR, f"the engine failed: {cause or error}")
+        return ErrorCode.OOM, "not enough memory for this record alone"
+    return ErrorCode.ENGINE_ERROR, f"the engine failed: {cause or error}"

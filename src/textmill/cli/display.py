@@ -187,9 +187,9 @@ def summary(job: Job) -> None:
     for warning in job.manifest["warnings"]:
         print(f"note: {printable(warning)}")
     print(f"results   {job.output}")
-    if (counts.failed or counts.invalid) and job.errors_output.exists():
+    first = next(job.failures, None) if counts.failed or counts.invalid else None
+    if first is not None:
         causes = ", ".join(f"{code} {count:,}" for code, count in counts.codes.items())
-        first = next(job.failures)
         print(f"errors    {job.errors_output}   ({causes})")
         print(f"          for example line {first.line}, {first.code}: {printable(first.message)}")
     print(f"manifest  {job.manifest_path}")

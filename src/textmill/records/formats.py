@@ -127,6 +127,12 @@ def needs_details(output_format: Format) -> bool:
     return output_format == "openai"
 
 
+def check_format(format_: Format) -> None:
+    """Raise `UsageError` if a library that the format needs is not installed."""
+    if format_ == "parquet":
+        import_module("textmill.records.parquet").pyarrow_parquet()
+
+
 def open_reader(format_: Format, builder: RecordBuilder) -> Reader:
     """A reader for files of this format; it may read many. Raises `UsageError`."""
     if format_ in _DELIMITERS:
@@ -136,7 +142,8 @@ def open_reader(format_: Format, builder: RecordBuilder) -> Reader:
     if format_ == "openai":
         return OpenAIReader(builder)
     if format_ == "parquet":
-        reader: Reader = import_module("textmill.records.parquet").ParquetReader(builder)
+        module = import_module("textmill.records.parquet")
+        reader: Reader = module.ParquetReader(builder, whole_rows=builder.shape.takes_rows)
         return reader
     return JsonlReader(builder)
 

@@ -76,15 +76,19 @@ def result_line(
     return (line if output_filter is None else filter_output(output_filter, line)) + b"\n"
 
 
-def error_line(rejected: Rejected, *, with_file: bool = False) -> bytes:
-    """The line of a record that has no result. `with_file` names the input it came from."""
+def error_line(rejected: Rejected, *, with_file: bool = False, attempts: int = 1) -> bytes:
+    """The line of a record that has no result.
+
+    with_file: name the input it came from. attempts: how often the engine tried it alone.
+    """
     file = b'"file": %b, ' % json_string(rejected.file) if with_file else b""
-    return b'{"id": %b, %b"line": %d, "code": "%b", "message": %b}\n' % (
+    return b'{"id": %b, %b"line": %d, "code": "%b", "message": %b, "attempts": %d}\n' % (
         rejected.id or b"null",
         file,
         rejected.line,
         rejected.code.encode(),
         json_string(rejected.message),
+        attempts,
     )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, Literal, Protocol
 
 _GZIP_LEVEL = 6
 _GZIP_WINDOW_BITS = 16 + zlib.MAX_WBITS
@@ -26,11 +27,15 @@ def compressor(name: str) -> Compressor:
     The same data gives the same bytes, however it is cut: nothing of the time, the name or the
     machine is written. Only another version of zlib or zstd may compress it differently.
     """
+    kinds: dict[str, Callable[[], Compressor]] = {"gzip": _Gzip, "zstd": _Zstd, "none": _Plain}
+    return kinds[compression(name)]()
+
+
+def compression(name: str) -> Literal["gzip", "zstd", "none"]:
+    """How an output of that name is compressed."""
     if name.lower().endswith(".gz"):
-        return _Gzip()
-    if name.lower().endswith(".zst"):
-        return _Zstd()
-    return _Plain()
+        return "gzip"
+    return "zstd" if name.lower().endswith(".zst") else "none"
 
 
 class _Plain:

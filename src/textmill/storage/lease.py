@@ -64,18 +64,25 @@ def _now() -> float:
 class Lease:
     """A held lock. A thread renews it until `release`."""
 
-    def __init__(self, cell: Cell, key: str, label: str, seconds: float) -> None:
+    def __init__(self, cell: Cell, quick: Cell, key: str, label: str, seconds: float) -> None:
         """Take it: at once if it is free, else after `seconds` in which its holder was silent.
 
+        quick: the same cell, whose calls give up well within `seconds`; for renewals.
         Raises `OutputError` if the holder shows life, or the store cannot be reached.
         """
-        self._cell, self._key, self._label, self._seconds = cell, key, label, seconds
+        self._cell, self._quick, self._key = cell, quick, key
+        self._label, self._seconds = label, seconds
         self._holder = _Holder(
             owner=uuid.uuid4().hex, host=socket.gethostname(), process=os.getpid(), renewal=0
         )
         self._lost = False
         self._confirmed = _now()
-        self._version = self._take()
+        try:
+            self._version = self._take()
+        except InputError as error:
+            raise OutputError(error.message, hint=error.hint) from error
+        if _now() > self._confirmed + seconds / _RENEWALS:  # it took many tries
+            self._tried()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
         self._thread.start()
@@ -103,7 +110,7 @@ class Lease:
         with suppress(OutputError, InputError):
             # A renewal that succeeds now leaves nobody the time to take over before the removal.
             if not self._lost and self._renewed():
-                self._cell.delete(self._key)
+                self._quick.delete(self._key)
 
     def _take(self) -> Version:
         while True:
@@ -150,7 +157,7 @@ class Lease:
     def _renewed(self) -> bool:
         self._holder.renewal += 1
         started = _now()
-        version = self._cell.update(self._key, self._content(), self._version)
+        version = self._quick.update(self._key, self._content(), self._version)
         if version is None:
             self._lost = True
             return False

@@ -163,8 +163,8 @@ class MemoryStore:
                     f"{self.label(name)}: another run is working on this output",
                     hint="wait for it to end, or choose another output",
                 )
-            self._locks.add(name)
-            return MemoryLock(self, name)
+        self._locks.add(name)  # not if the call failed: its caller holds nothing to release
+        return MemoryLock(self, name)
 
     def _write(self, name: str, data: bytes, durable: int | None = None) -> None:
         self._version += 1

@@ -111,8 +111,9 @@ class ObjectStore:
         seconds = self.options.lease_seconds
         patience = min(seconds / 2, self.options.retry_seconds)
         options = msgspec.structs.replace(self.options, retry_seconds=patience)
-        bucket = Bucket(self._bucket.address, options, request_seconds=seconds / 2)
-        lease = Lease(bucket, self._key(name, OutputError), self.label(name), seconds)
+        quick = Bucket(self._bucket.address, options, request_seconds=seconds / 2)
+        key = self._key(name, OutputError)
+        lease = Lease(self._bucket, quick, key, self.label(name), seconds)
         self._leases[name] = lease
         return ObjectLock(self, name, lease)
 

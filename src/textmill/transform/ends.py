@@ -7,29 +7,22 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
-import msgspec
-from msgspec import Raw, Struct
-from msgspec.structs import replace
+from msgspec import Struct
 
 from textmill.core import (
     Batch,
     Completion,
-    Failure,
-    FinishReason,
     Outcome,
     Record,
-    Rejected,
     Request,
 )
-from textmill.core import Sequence as Generated
 from textmill.engines.base import Tokenizer
-from textmill.errors import ErrorCode, InputError
-from textmill.records.results import error_line, result_line
+from textmill.errors import InputError
 from textmill.transform.duplicates import Copier, Copy, Duplicates
-from textmill.transform.job import JobFolder
 from textmill.transform.ledger import Ledger
-from textmill.transform.parts import Part, Row
-from textmill.transform.windows import Preparer, Rows, Window, reject
+from textmill.transform.parts import Part
+from textmill.transform.rows import Piece, RowMaker
+from textmill.transform.windows import Preparer, Rows, Window
 
 _READ_AHEAD_WINDOWS = 2
 
@@ -54,14 +47,11 @@ class JobSource:
         windows: Iterable[Rows],
         preparer: Preparer,
         ledger: Ledger,
-        folder: JobFolder,
-        *,
-        with_file: bool,
+        maker: RowMaker,
     ) -> None:
-        """`with_file`: error lines name the input file."""
-        self._with_file = with_file
+        self._maker = maker
         self._windows, self._preparer = windows, preparer
-        self._ledger, self._folder = ledger, folder
+        self._ledger, self._folder = ledger, ledger.folder
         self._duplicates = Duplicates()
         self.copier = Copier(self._duplicates.remembered)
         self._queue: queue.Queue[_Ready | BaseException | None] = queue.Queue(_READ_AHEAD_WINDOWS)
@@ -107,7 +97,7 @@ class JobSource:
         if window is None:
             self._ledger.skip(part)
             return ()
-        rejected = (rejected_row(row, with_file=self._with_file) for row in window.rejected)
+        rejected = (self._maker.rejected(row) for row in window.rejected)
         self._ledger.open(window, part, ready.end, rejected)
         if ready.copies:
             self._begin_copies(window, ready)
@@ -121,7 +111,7 @@ class JobSource:
             if ordinal not in done
         ]
         pairs = self.copier.copies(copies, ready.copies, done)
-        self._ledger.enter([copied_row(*pair, with_file=self._with_file) for pair in pairs])
+        self._ledger.enter([self._maker.copied(*pair) for pair in pairs])
 
     def _read_ahead(self) -> None:
         try:
@@ -175,22 +165,10 @@ def _drain(waiting: queue.Queue[_Ready | BaseException | None]) -> None:
         return
 
 
-class _Piece(Struct, frozen=True):
-    """What became of one text of a record."""
-
-    outcome: Outcome
-    texts: tuple[str, ...]
-
-    @property
-    def sequences(self) -> tuple[Generated, ...]:
-        """What was generated; nothing where the engine failed."""
-        return self.outcome.sequences if isinstance(self.outcome, Completion) else ()
-
-
 class _Pieces(Struct):
     """A record with several texts, of which some are still to come."""
 
-    pieces: list[_Piece | None]
+    pieces: list[Piece | None]
     left: int
 
 
@@ -198,11 +176,10 @@ class JobSink:
     """Outcomes decoded, joined to their records, and entered in the ledger."""
 
     def __init__(
-        self, tokenizer: Tokenizer, ledger: Ledger, copier: Copier, *, with_file: bool
+        self, tokenizer: Tokenizer, ledger: Ledger, copier: Copier, maker: RowMaker
     ) -> None:
-        """`with_file`: error lines name the input file."""
-        self._tokenizer, self._ledger, self._with_file = tokenizer, ledger, with_file
-        self._copier = copier
+        self._tokenizer, self._ledger = tokenizer, ledger
+        self._copier, self._maker = copier, maker
         self._waiting: dict[int, _Pieces] = {}
 
     def give(self, outcomes: Sequence[Outcome]) -> None:
@@ -210,11 +187,12 @@ class JobSink:
         rows = []
         for outcome, texts in zip(outcomes, self._texts(outcomes), strict=True):
             record = self._ledger.record(outcome.request.ordinal)
-            pieces = self._join(record, _Piece(outcome, texts))
+            pieces = self._join(record, Piece(outcome, texts))
             if pieces:
-                rows.append(self._row(record, pieces))
+                truncated = self._ledger.was_truncated(record.ordinal)
+                rows.append(self._maker.answered(record, pieces, truncated=truncated))
         pairs = self._copier.originals(rows)
-        rows += [copied_row(*pair, with_file=self._with_file) for pair in pairs]
+        rows += [self._maker.copied(*pair) for pair in pairs]
         self._ledger.enter(rows)
 
     def _texts(self, outcomes: Sequence[Outcome]) -> Iterator[tuple[str, ...]]:
@@ -226,7 +204,7 @@ class JobSink:
         texts = iter(self._tokenizer.decode([ids for some in sequences for ids in some]))
         return (tuple(islice(texts, len(some))) for some in sequences)
 
-    def _join(self, record: Record, piece: _Piece) -> Sequence[_Piece]:
+    def _join(self, record: Record, piece: Piece) -> Sequence[Piece]:
         """All pieces of the record, in the order of its texts, once the last is here."""
         if len(record.texts) == 1:
             return (piece,)
@@ -240,56 +218,3 @@ class JobSink:
             return ()
         del self._waiting[record.ordinal]
         return [piece for piece in waiting.pieces if piece is not None]
-
-    def _row(self, record: Record, pieces: Sequence[_Piece]) -> Row:
-        for piece in pieces:
-            if isinstance(piece.outcome, Failure):
-                return rejected_row(rejection(record, piece.outcome), with_file=self._with_file)
-        return result_row(record, pieces, truncated=self._ledger.was_truncated(record.ordinal))
-
-
-def result_row(record: Record, pieces: Sequence[_Piece], *, truncated: bool) -> Row:
-    """A record's answers as a row of a part file. All of the pieces are completions."""
-    inp = out = 0
-    limit = False
-    for piece in pieces:
-        inp += len(piece.outcome.request.ids)
-        for sequence in piece.sequences:
-            out += len(sequence.ids)
-            limit = limit or sequence.finish is FinishReason.LENGTH
-    texts = [text for piece in pieces for text in piece.texts]
-    line = Raw(result_line(record, texts)[:-1])
-    return Row(record.ordinal, ok=line, inp=inp, out=out, cut=truncated, limit=limit)
-
-
-class _Made(Struct):
-    """What the engine made of a row, read back from its output or error line."""
-
-    generated_texts: list[str] = []
-    message: str = ""
-
-
-_decode_made = msgspec.json.Decoder(_Made).decode
-
-
-def copied_row(copy: Copy, original: Row, *, with_file: bool) -> Row:
-    """The row of a record that repeats another: the same texts, or the same failure."""
-    record = copy.record
-    if original.code:
-        message = _decode_made(original.error).message
-        rejected = reject(record, ErrorCode(original.code), message)
-        return replace(rejected_row(rejected, with_file=with_file), copied=True)
-    line = Raw(result_line(record, _decode_made(original.ok).generated_texts)[:-1])
-    return replace(original, n=record.ordinal, ok=line, cut=copy.truncated, copied=True)
-
-
-def rejection(record: Record, failure: Failure) -> Rejected:
-    """A record that the engine could not answer; with several texts, says which one it was."""
-    which = f"text {failure.request.index}: " if len(record.texts) > 1 else ""
-    return reject(record, failure.code, which + failure.message)
-
-
-def rejected_row(rejected: Rejected, *, with_file: bool) -> Row:
-    """A row without a result, as its error line."""
-    line = Raw(error_line(rejected, with_file=with_file)[:-1])
-    return Row(rejected.ordinal, error=line, code=rejected.code)

@@ -136,7 +136,7 @@ class Ledger:
         on_progress: Callable[[Progress], None],
         clock: Clock,
     ) -> None:
-        self._folder, self._journal, self._budget = folder, journal, budget
+        self.folder, self._journal, self._budget = folder, journal, budget
         self.progress, self._on_progress = progress, on_progress
         self._clock = clock
         self._unsynced: set[PartWriter] = set()
@@ -160,7 +160,7 @@ class Ledger:
         self.windows += 1
         self.progress.count(part.rows, resumed=True)
         done = {row.n for row in part.rows}
-        writer = PartWriter(self._folder.part(window.number), end=end)
+        writer = PartWriter(self.folder.part(window.number), end=end)
         state = _Open(window, writer, done, window.rows - len(done))
         self._open[window.number] = state
         self._window_of.update(dict.fromkeys(window.records, state))
@@ -202,7 +202,7 @@ class Ledger:
         self._unsynced.add(state.writer)
         if complete:
             self._forget(state)
-        if self._clock.now() - self._synced_at >= self._folder.store.sync_seconds:
+        if self._clock.now() - self._synced_at >= self.folder.store.sync_seconds:
             self._sync()
         self._tell()
 
@@ -214,7 +214,7 @@ class Ledger:
 
     def _sync(self) -> None:
         """Sync what was written since the last time; complete windows need their file no more."""
-        self._folder.check_lock()
+        self.folder.check_lock()
         for writer in self._unsynced:
             writer.sync()
         self._journal.progress(self.progress.event())

@@ -29,6 +29,7 @@ class Row(Struct, omit_defaults=True):
     n: its ordinal. ok: its output line as JSON, or error: its error line as JSON.
     inp, out: tokens read and written. cut: its input was truncated. limit: an output met the
     length limit. code: the error's code. copied: it has the result of an equal, earlier row.
+    made: what the engine made, where the output line does not show it plainly.
     again: no row but the word that the failed row of this ordinal is to be done again.
     """
 
@@ -41,6 +42,7 @@ class Row(Struct, omit_defaults=True):
     limit: bool = False
     code: str = ""
     copied: bool = False
+    made: Raw = Raw(b"")
     again: bool = False
 
     @property

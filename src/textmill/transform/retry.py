@@ -8,21 +8,19 @@ Rows that could not become a request fail again in any run, so they stay as they
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
 from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
 
 from textmill.errors import InvariantError, OutputError
-from textmill.storage.base import Store, digest_of
+from textmill.storage.base import digest_of
+from textmill.storage.decompress import text_lines
 from textmill.transform.job import JobFolder
 from textmill.transform.journal import Carried, Retried, event_line
 from textmill.transform.parts import PartWriter, Row
 from textmill.transform.plan import JobSpec, window_sizes
 from textmill.transform.windows import Rows, gather
-
-_CHUNK_BYTES = 1 << 20
 
 
 def forget_failures(folder: JobFolder) -> int:
@@ -66,10 +64,16 @@ def reopen(
 
     chunks: the job's input, as it was. Raises `OutputError` if the error file has changed since.
     """
+    if spec.output_format != "jsonl":
+        raise OutputError(
+            f"{folder.label} is {spec.output_format}: only a job with results as JSON Lines can be"
+            " opened again",
+            hint="start over with --fresh, or run the failed rows as a job of their own",
+        )
     _check_errors(folder, manifest)
     folder.forget_rows()
-    results = _lines(folder.store, folder.name)
-    errors = _lines(folder.store, folder.errors_name)
+    results = text_lines(folder.store, folder.name)
+    errors = text_lines(folder.store, folder.errors_name)
     rows = _Replay(results, errors)
     for number, window in enumerate(gather(chunks, window_sizes())):
         done = rows.of(window)
@@ -128,14 +132,6 @@ def _check_errors(folder: JobFolder, manifest: dict[str, Any]) -> None:
             " rows failed",
             hint="start over with --fresh",
         )
-
-
-def _lines(store: Store, name: str) -> Iterator[bytes]:
-    with closing(store.open(name)) as stream:
-        rest = b""
-        while data := stream.read(_CHUNK_BYTES):
-            *lines, rest = (rest + data).split(b"\n")
-            yield from lines
 
 
 def _write_part(

@@ -62,7 +62,7 @@ def _size(row: Record | Rejected) -> int:
     if isinstance(row, Rejected):
         return len(row.message)
     kept = sum(len(key) + len(value) for key, value in row.kept)
-    return len(row.id) + kept + sum(map(len, row.texts))
+    return len(row.id) + kept + sum(map(len, row.texts)) + len(row.source or b"")
 
 
 def reject_duplicates(windows: Iterable[Rows]) -> Iterator[Rows]:
