@@ -20,7 +20,7 @@ from textmill.api.status import StatusReader
 from textmill.transform.runs import State
 from textmill.transform.status import JobStatus
 
-ROWS = 200_000
+ROWS = 120_000
 ROOT = Path(__file__).parents[2]
 
 
