@@ -20,7 +20,7 @@ from textmill.api.status import StatusReader
 from textmill.transform.runs import State
 from textmill.transform.status import JobStatus
 
-ROWS = 200_000
+ROWS = 120_000
 ROOT = Path(__file__).parents[2]
 
 
@@ -231,6 +231,22 @@ def test_a_finished_job_with_failures_exits_3_and_groups_them(tmp_path):
     assert (examples["bad_record"]["line"], examples["bad_record"]["id"]) == (2, "a")
     shown = textmill("status", "out.jsonl", cwd=tmp_path).out
     assert 'for example line 2, id "a": text_inputs is 5' in shown
+
+
+@pytest.mark.parametrize("name", ["out.jsonl.gz", "out.jsonl.zst", "out.csv", "out.parquet"])
+def test_other_outputs_are_found_and_verified(tmp_path, name):
+    write_lines(tmp_path / "in.jsonl", b"{", *map(row, range(5)))
+    assert textmill("run", "in.jsonl", "-o", name, "--engine", "echo", cwd=tmp_path).code == 3
+    for asked in (name, "."):
+        code, (job,) = look(tmp_path, asked, "--verify")
+        assert (code, job["output"], job["verification"]["problems"]) == (3, name, [])
+    counted = not any("rows were not counted" in note for note in job["verification"]["notes"])
+    assert counted == (".jsonl" in name)
+    output = tmp_path / name
+    data = bytearray(output.read_bytes())
+    data[len(data) // 2] ^= 1
+    output.write_bytes(data)
+    assert look(tmp_path, name, "--verify")[0] == 70
 
 
 def test_a_changed_byte_is_found_by_verify_alone(tmp_path):

@@ -16,23 +16,26 @@ from textmill.transform.status import Examples, JobStatus, job_status
 from textmill.transform.verify import verify as verification
 
 
-def status(job: str | Path = ".", *, verify: bool = False) -> list[JobStatus]:
+def status(
+    job: str | Path = ".", *, verify: bool = False, endpoint_url: str | None = None
+) -> list[JobStatus]:
     """Where jobs stand: one, by its output, its `.job` folder or its manifest; or all of a folder.
 
     job: a path or URL; that of a folder (a URL ends in `/`) gives all jobs directly in it, which
-    may be none. verify: read every file again, as `textmill status --verify` does.
+    may be none. verify: read every file again, as `textmill status --verify` does. endpoint_url: an
+    S3-compatible server to use instead of the cloud's own.
 
     Raises `UsageError` if there is no such job, `InputError` for a manifest of something else.
     A damaged job is no exception but a state.
     """
-    return StatusReader(job).read(verify=verify)
+    return StatusReader(job, endpoint_url=endpoint_url).read(verify=verify)
 
 
 class StatusReader:
     """Looks at the same jobs again and again; remembers what need not be sought twice."""
 
-    def __init__(self, job: str | Path = ".", options: StoreOptions | None = None) -> None:
-        self._job, self._options = str(job), options or StoreOptions()
+    def __init__(self, job: str | Path = ".", *, endpoint_url: str | None = None) -> None:
+        self._job, self._options = str(job), StoreOptions(endpoint_url=endpoint_url)
         self._examples: dict[str, Examples] = {}
         self.look_seconds = 10.0 if is_url(self._job) else 1.0
         """How often there can be something new: runs sync their journals so often."""

@@ -25,6 +25,7 @@ def status(
     watch: Annotated[bool, Flag] = False,
     json: Annotated[bool, Flag] = False,
     verify: Annotated[bool, Flag] = False,
+    endpoint_url: str | None = None,
 ) -> int:
     """Show where jobs stand (`textmill.cli.main` holds the text of its page).
 
@@ -38,12 +39,14 @@ def status(
         Print one JSON object a line for each job.
     verify
         Read every file again: digests, checksums, counts. With --watch: at the end.
+    endpoint_url
+        An S3-compatible server to use instead of the cloud's own.
     """
     from textmill.api.status import StatusReader
     from textmill.cli.runner import INTERRUPTED
     from textmill.errors import UsageError
 
-    reader = StatusReader(job)
+    reader = StatusReader(job, endpoint_url=endpoint_url)
     if watch:
         try:
             _watch(reader, json=json)

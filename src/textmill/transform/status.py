@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +11,7 @@ from msgspec import Struct
 
 from textmill.errors import InputError, TextmillError
 from textmill.storage.base import Store
+from textmill.storage.decompress import text_lines
 from textmill.transform.commit import OutputDigest, Totals
 from textmill.transform.job import JobFolder
 from textmill.transform.journal import History, Progressed, history, read_events
@@ -20,8 +20,6 @@ from textmill.transform.manifest import FORMAT
 from textmill.transform.parts import ENGINE_CODES, Row
 from textmill.transform.plan import InputDigest
 from textmill.transform.runs import Runs, Speed, State, judge, runs_of, speed_of
-
-_CHUNK_BYTES = 1 << 20
 
 
 class Example(Struct, frozen=True, kw_only=True):
@@ -123,6 +121,7 @@ class Manifest(Struct, frozen=True):
     run: dict[str, Any]
     warnings: list[str]
     command: list[str] | None = None
+    output_format: str = "jsonl"
 
 
 def job_status(folder: JobFolder, examples: Examples) -> JobStatus | None:
@@ -318,19 +317,8 @@ _decode_error = msgspec.json.Decoder(_ErrorLine).decode
 def _error_lines(folder: JobFolder) -> Iterator[tuple[str, bytes]]:
     """Lines of the error file by code, until one is damaged."""
     label = folder.store.label(folder.errors_name)
-    for number, line in enumerate(lines_of(folder.store, folder.errors_name), 1):
+    for number, line in enumerate(text_lines(folder.store, folder.errors_name), 1):
         try:
             yield _decode_error(line).code, line
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise InputError(f"{label} is damaged: line {number}: {error}") from error
-
-
-def lines_of(store: Store, name: str) -> Iterator[bytes]:
-    """Lines of a file without their ends; what follows the last end is a line if not empty."""
-    with closing(store.open(name)) as stream:
-        rest = b""
-        while data := stream.read(_CHUNK_BYTES):
-            *lines, rest = (rest + data).split(b"\n")
-            yield from lines
-        if rest:
-            yield rest

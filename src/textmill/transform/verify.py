@@ -10,13 +10,14 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 from msgspec import Struct
 
 from textmill.errors import TextmillError
 from textmill.storage.base import Store, digest_of
+from textmill.storage.decompress import text_lines
 from textmill.transform.commit import OutputDigest, Totals
 from textmill.transform.job import JobFolder
 from textmill.transform.journal import read_events
@@ -27,7 +28,6 @@ from textmill.transform.status import (
     JobStatus,
     Manifest,
     Verification,
-    lines_of,
     read_manifest,
 )
 
@@ -35,7 +35,7 @@ Place = Callable[[str], tuple[Store, str]]
 """From a path or URL to a store and the name in it."""
 
 _T = TypeVar("_T")
-_JSON_LINES = (".jsonl", ".ndjson", ".json")
+_JSON_LINES = frozenset({"jsonl", "openai"})
 _READ_ONCE = ("standard input", "records")
 _MODEL_NOTE = "the model's files were not read again (textmill models verify does that)"
 
@@ -65,8 +65,8 @@ def _verify_finished(
         seen.problems.extend(problems)
         if not problems:
             seen.checked.append(_said(folder, output))
-        if not _is_json_lines(folder, output.name):
-            seen.notes.append(f"{output.name}: its lines were not looked at, only its digest")
+        if not _is_json_lines(folder, output.name, manifest):
+            seen.notes.append(f"{output.name}: its rows were not counted, only its digest compared")
     if rows[folder.errors_name] and folder.errors_name not in {o.name for o in manifest.outputs}:
         seen.problems.append("the manifest counts rows without a result, but names no error file")
     for source in manifest.inputs:
@@ -97,8 +97,8 @@ def counting_problems(counts: Totals) -> list[str]:
     return problems
 
 
-def _is_json_lines(folder: JobFolder, name: str) -> bool:
-    return name == folder.errors_name or name.endswith(_JSON_LINES)
+def _is_json_lines(folder: JobFolder, name: str, manifest: Manifest) -> bool:
+    return name == folder.errors_name or manifest.output_format in _JSON_LINES
 
 
 class _Tally(Struct):
@@ -124,12 +124,12 @@ def _output_problems(
         yield f"{label} has changed: its SHA-256 is {sha256}, the manifest says {output.sha256}"
     if rows is not None and output.rows != rows:
         yield f"the manifest counts {rows:,} rows for {label}, but lists it with {output.rows:,}"
-    if not _is_json_lines(folder, name):
+    if not _is_json_lines(folder, name, manifest):
         return
     tally = _tally(store, name)
     if tally.problem:
         yield f"{label}: {tally.problem}"
-    if tally.lines != output.rows:
+    elif tally.lines != output.rows:
         yield f"{label} has {tally.lines:,} lines, the manifest says {output.rows:,}"
     elif name == folder.errors_name and tally.codes != Counter(manifest.counts.codes):
         yield f"{label}: its codes are not those that the manifest counts"
@@ -146,13 +146,16 @@ def _digest(store: Store, name: str) -> tuple[int, str]:
 
 def _tally(store: Store, name: str) -> _Tally:
     found = _Tally()
-    decode = msgspec.json.Decoder(dict[str, Any]).decode
-    for line in lines_of(store, name):
-        found.lines += 1
-        try:
-            found.codes[decode(line).get("code", "")] += 1
-        except (msgspec.MsgspecError, UnicodeDecodeError, TypeError, RecursionError) as error:
-            found.problem = found.problem or f"line {found.lines} is no JSON object: {error}"
+    decode = msgspec.json.Decoder().decode
+    try:
+        for line in text_lines(store, name):
+            found.lines += 1
+            value = decode(line)
+            found.codes[str(value.get("code")) if isinstance(value, dict) else ""] += 1
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        found.problem = f"line {found.lines} is no JSON: {error}"
+    except TextmillError as error:  # damaged gzip or zstd
+        found.problem = error.message
     return found
 
 
