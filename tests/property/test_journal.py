@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections import Counter
 
 import pytest
@@ -14,8 +15,10 @@ from textmill.batching.scheduler import BatchLimits, Scheduler, numbered
 from textmill.core import Completion, Failure, Params, Request
 from textmill.engines.base import BatchError
 from textmill.engines.echo import EchoEngine
-from textmill.errors import ErrorCode, InputError
+from textmill.errors import ErrorCode, InputError, OutputError
 from textmill.storage.local import LocalStore
+from textmill.storage.memory import Failure as Fault
+from textmill.storage.memory import MemoryStore, When
 from textmill.testing.engines import PoisonEngine
 from textmill.transform.journal import (
     GIVE_UP_AFTER,
@@ -159,3 +162,19 @@ def test_a_torn_line_is_forgotten_and_a_damaged_one_refused(tmp_path):
     with pytest.raises(InputError, match="journal is damaged"):
         read_events(log, "journal")
     log.close()
+
+
+def test_nothing_is_appended_to_half_a_line(tmp_path):
+    """What a failed append left is cut by the next run, which then resumes."""
+    store = MemoryStore()
+    journal = JobJournal(store.log("journal.jsonl"), "journal")
+    store.failure = Fault(
+        store.calls + 1, lambda: OSError(errno.EIO, "Input/output error"), When.HALF
+    )
+    with pytest.raises(OutputError):
+        journal.started(BATCH)
+    journal.close()
+    events, end = read_events(store.log("journal.jsonl"), "journal")
+    assert len(events) == 1
+    assert end < len(store.files["journal.jsonl"])
+    JobJournal(store.log("journal.jsonl"), "journal")

@@ -176,6 +176,7 @@ class JobJournal:
         log.cut(end)
         self.history = history(events)
         self._pieces: set[_Name] = set()
+        self._whole = True
         self._write(RunBegan(at=now(), host=socket.gethostname(), pid=os.getpid()))
 
     def verdict(self, batch: Batch) -> Verdict:
@@ -215,12 +216,16 @@ class JobJournal:
     def close(self) -> None:
         """Write that the run ended by itself, if that can be written (a disk may be full)."""
         with suppress(OutputError):
-            self._write(RunStopped(at=now()))
-            self._log.sync()
+            if self._whole:
+                self._write(RunStopped(at=now()))
+                self._log.sync()
         self._log.close()
 
     def _write(self, event: Event) -> None:
+        """Append an event. One that failed may stand there by half, so nothing follows it."""
+        self._whole = False
         self._log.append(event_line(event))
+        self._whole = True
 
 
 def now() -> str:
