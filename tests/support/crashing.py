@@ -15,6 +15,7 @@ written and no others. strace cannot do that: a call whose result it replaces is
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import re
@@ -59,7 +60,7 @@ class Call(Struct, frozen=True):
 
     path: by which it is found again; n: its number, from 1, among the calls of that name and path
     in its thread. main: whether it is the main thread's. everywhere_n: its number among the calls
-    of that name on any of the job's files. writes: whether it may change the disk.
+    of that name on any of the job's files. changes: whether it may change the disk.
     """
 
     name: str
@@ -67,7 +68,7 @@ class Call(Struct, frozen=True):
     n: int
     everywhere_n: int
     main: bool
-    writes: bool
+    changes: bool
 
 
 class Child:
@@ -76,13 +77,12 @@ class Child:
     def __init__(self, scratch: Path, **env: str) -> None:
         """`scratch`: a folder for what the runs print; `env`: added to their environment."""
         scratch.mkdir(exist_ok=True)
-        self._scratch = scratch
-        path = os.pathsep.join([environment()["PYTHONPATH"], str(TESTS)])
+        self._scratch, self._events, self._running = scratch, scratch / "events", 0
         self._process = subprocess.Popen(
             [sys.executable, "-B", "-m", "support.crashing_child"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=environment(PRELOAD=_modules_of_a_run(), **env) | {"PYTHONPATH": path},
+            env=_environment(PRELOAD=_modules_of_a_run(), **env),
             bufsize=0,
         )
 
@@ -100,20 +100,44 @@ class Child:
         pid = self._start(arguments, **request)
         return self._end(pid)
 
-    def trip(
+    def trip(self, arguments: Sequence[str | Path], folder: Path, **options: Any) -> Exit:
+        """Run with a tripwire to the end, which is a kill where `at` is given alone."""
+        self.start_trip(arguments, folder, **options)
+        return self.ended()
+
+    def start_trip(
         self,
         arguments: Sequence[str | Path],
         folder: Path,
         *,
         at: int | None = None,
         error: int | None = None,
+        number: int = signal.SIGKILL,
         **request: Any,
-    ) -> Exit:
-        """Run with a tripwire; at event `at` die, or fail with `error`."""
-        log = self._scratch / "events"
-        trip = {"folder": str(folder), "log": str(log), "at": at, "error": error}
-        ended = self.run(arguments, trip=trip, **request)
-        return msgspec.structs.replace(ended, events=tuple(log.read_text().splitlines()))
+    ) -> None:
+        """Start a run that, at event `at`, fails with `error` or gets the signal `number`."""
+        trip = {"folder": str(folder), "log": str(self._events)}
+        trip |= {"at": at, "error": error, "signal": number}
+        self._running = self._start(arguments, trip=trip, **request)
+
+    def stopped(self) -> bool:
+        """Wait until the run stands still (True), or has ended (False)."""
+        while not select.select([self._process.stdout], [], [], 0)[0]:
+            with suppress(OSError):
+                if _state(self._running)[0] in "Tt":
+                    return True
+            time.sleep(0.002)
+        return False
+
+    def go_on(self) -> Exit:
+        """Let a run that stands still go on to its end."""
+        os.kill(self._running, signal.SIGCONT)
+        return self.ended()
+
+    def ended(self) -> Exit:
+        """How the run with a tripwire has ended."""
+        ended = self._end(self._running)
+        return msgspec.structs.replace(ended, events=tuple(self._events.read_text().splitlines()))
 
     def traced(
         self,
@@ -123,10 +147,25 @@ class Child:
         **request: Any,
     ) -> Exit:
         """Run under strace; `calls` are those on files of `folder`, `hit` is what was injected."""
+        self.start_traced(arguments, folder, inject, **request)
+        return self.ended_traced()
+
+    def start_traced(
+        self,
+        arguments: Sequence[str | Path],
+        folder: Path,
+        inject: Injection | None = None,
+        **request: Any,
+    ) -> None:
+        """Start a run under strace."""
         log = self._scratch / "strace"
-        pid = self._start(arguments, hold=True, **request)
-        tracer = subprocess.Popen(
-            ["strace", "-p", str(pid), "-y", "-o", log, "-e", "signal=none", *_options(inject)],
+        self._running = self._start(arguments, hold=True, **request)
+        self._tracing = folder, inject, log
+        self._tracer = tracer = subprocess.Popen(
+            [
+                *("strace", "-p", str(self._running), "-y", "-o", log, "-e", "signal=none"),
+                *_options(inject),
+            ],
             stderr=subprocess.PIPE,
             stdin=subprocess.DEVNULL,
             text=True,
@@ -135,14 +174,23 @@ class Child:
         while "attached" not in (line := tracer.stderr.readline()):
             if not line:
                 self._send(b"go\n")
-                self._end(pid)
+                self._end(self._running)
                 raise AssertionError(f"strace did not start: {NEEDS_STRACE}")
         self._send(b"go\n")
-        ended = self._end(pid)
-        tracer.communicate(timeout=20)
+
+    def ended_traced(self) -> Exit:
+        """How the run under strace has ended."""
+        folder, inject, log = self._tracing
+        ended = self._end(self._running)
+        self._tracer.communicate(timeout=20)
         text = log.read_text(errors="replace")
         hit = _what_was_hit(text, ended.code) if inject else ""
         return msgspec.structs.replace(ended, calls=tuple(parse_calls(text, folder)), hit=hit)
+
+    def go_on_traced(self) -> Exit:
+        """Let a run under strace that stands still go on to its end."""
+        os.kill(self._running, signal.SIGCONT)
+        return self.ended_traced()
 
     def _start(self, arguments: Sequence[str | Path], **request: Any) -> int:
         full = {
@@ -177,6 +225,13 @@ class Child:
         return reply
 
 
+def _environment(**extra: str) -> dict[str, str]:
+    """Warnings are errors, but for files left open by an error: their process is about to end."""
+    path = os.pathsep.join([environment()["PYTHONPATH"], str(TESTS)])
+    warnings = "error,ignore::ResourceWarning"
+    return {**environment(**extra), "PYTHONPATH": path, "PYTHONWARNINGS": warnings}
+
+
 @cache
 def _modules_of_a_run() -> str:
     """What one small run imports, as JSON; imported beforehand, it is no part of a run."""
@@ -190,11 +245,10 @@ def _modules_of_a_run() -> str:
             "out": os.devnull,
             "err": os.devnull,
         }
-        path = os.pathsep.join([environment()["PYTHONPATH"], str(TESTS)])
         subprocess.run(
             [sys.executable, "-B", "-m", "support.crashing_child"],
             input=json.dumps(request).encode() + b"\n",
-            env=environment(LIST_MODULES=str(listing)) | {"PYTHONPATH": path},
+            env=_environment(LIST_MODULES=str(listing)),
             stdout=subprocess.DEVNULL,
             check=True,
         )
@@ -255,8 +309,17 @@ _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _DESCRIPTOR = re.compile(r"(?<![\w>])\d+<([^>]*)>")
 
 
-def parse_calls(log: str, folder: Path) -> Iterator[Call]:
-    """The calls of a log of `strace -y` that touch `folder` or what is in it, in order."""
+def parse_calls(log: str, folder: Path) -> list[Call]:
+    """The calls of a log of `strace -y` that touch `folder` or what is in it, in order.
+
+    To close a file that was only read cannot fail, and is left out.
+    """
+    calls = list(_parsed(log, folder))
+    written = {call.path for call in calls if call.changes and call.name not in OPENS}
+    return [call for call in calls if call.name != "close" or call.path in written]
+
+
+def _parsed(log: str, folder: Path) -> Iterator[Call]:
     seen: Counter[tuple[str, ...]] = Counter()
     first_thread: str | None = None
     for line in log.splitlines():
@@ -277,7 +340,7 @@ def parse_calls(log: str, folder: Path) -> Iterator[Call]:
                 n=seen[thread, name, paths[0]],
                 everywhere_n=seen[thread, name],
                 main=thread == first_thread,
-                writes=_writes(name, arguments),
+                changes=_changes(name, arguments),
             )
 
 
@@ -289,7 +352,7 @@ def _paths(name: str, arguments: str, folder: Path) -> Iterator[str]:
             yield path
 
 
-def _writes(name: str, arguments: str) -> bool:
+def _changes(name: str, arguments: str) -> bool:
     if name in OPENS:
         return any(flag in arguments for flag in ("O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC"))
     return name not in READS
@@ -443,6 +506,11 @@ class Job:
         self._check_outputs(folder)
         assert sorted(snapshot(folder)) == sorted(self.expected), "something was left behind"
 
+    @staticmethod
+    def digest(data: bytes) -> str:
+        """As a manifest has it."""
+        return hashlib.sha256(data).hexdigest()
+
     def _check_outputs(self, folder: Path) -> None:
         now = snapshot(folder)
         for name, content in self.expected.items():
@@ -500,11 +568,16 @@ def descendants(pid: int) -> list[int]:
 
 
 def _processes() -> Iterator[tuple[int, list[str]]]:
-    """Each process with the fields of /proc/PID/stat from its state on."""
+    """Each process with its state."""
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with suppress(OSError):
-                yield int(entry.name), (entry / "stat").read_text().rpartition(")")[2].split()
+                yield int(entry.name), _state(int(entry.name))
+
+
+def _state(pid: int) -> list[str]:
+    """/proc/PID/stat from the state on: state, parent, group, session, …"""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
 ERRORS_OF = {

@@ -11,7 +11,6 @@ import importlib
 import json
 import os
 import resource
-import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -23,7 +22,7 @@ _AUDITED = {
     *("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate", "os.link", "os.symlink"),
     "fcntl.flock",
 }
-_CALLS = {"write", "writelines", "flush", "fsync", "fdatasync", "truncate", "ftruncate", "close"}
+_CALLS = {"write", "writelines", "flush", "fsync", "fdatasync", "truncate", "ftruncate"}
 _WRITERS = tuple(f"{os.sep}textmill{os.sep}{part}{os.sep}" for part in ("storage", "transform"))
 
 
@@ -84,17 +83,17 @@ class Tripwire:
 
 
 def _action(request: dict[str, Any]) -> Callable[[int, str], None]:
-    """What a tripwire does: write events down, and die or raise at one of them."""
+    """What a tripwire does: write events down, and raise or signal itself at one of them."""
     log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC)
-    at, error = request.get("at"), request.get("error")
+    at, error, number = request["at"], request["error"], request["signal"]
 
-    def act(number: int, what: str) -> None:
+    def act(event: int, what: str) -> None:
         os.write(log, f"{what}\n".encode())
-        if number != at:
+        if event != at:
             return
-        if error is None:
-            os.kill(os.getpid(), signal.SIGKILL)
-        raise OSError(error, os.strerror(error))
+        if error is not None:
+            raise OSError(error, os.strerror(error))
+        os.kill(os.getpid(), number)
 
     return act
 
