@@ -18,8 +18,7 @@ from rouge_score.rouge_scorer import RougeScorer
 from tokenizers import Tokenizer
 
 from textmill.core import Batch, Completion, Params, Request
-from textmill.engines.checkpoint import open_checkpoint
-from textmill.engines.ct2 import Ct2Engine
+from textmill.engines.loading import load_model
 
 DEMO = Path(__file__).parents[1] / "src" / "textmill" / "assets" / "demo"
 PARAMS = Params(max_new_tokens=32)
@@ -57,13 +56,9 @@ def generate(inputs: list[list[int]], precision: str, threads: int | None) -> li
     ]
     outputs: dict[int, list[int]] = {}
     with tempfile.TemporaryDirectory() as cache:
-        engine = Ct2Engine(
-            open_checkpoint(DEMO / "model"),
-            decode=lambda _: [],
-            precision=precision,
-            threads=threads,
-            cache_dir=Path(cache),
-        )
+        engine = load_model(
+            DEMO / "model", precision=precision, threads=threads, cache_dir=Path(cache)
+        ).engine
         while len(outputs) < len(inputs):
             while batches and engine.room():
                 engine.add(batches.pop(0))

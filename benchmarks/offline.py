@@ -21,6 +21,7 @@ from pathlib import Path
 from common import DATA, MODEL, PROMPT, alternate, ratio, report
 
 import textmill
+from textmill.engines.allocator import keep_freed_memory
 from textmill.engines.loading import load_model
 
 MAX_NEW_TOKENS = 32
@@ -60,6 +61,7 @@ class Bare:
     def __init__(self, texts: list[str], cache: Path, precision: str) -> None:
         import ctranslate2
 
+        keep_freed_memory()  # the rival has what our engine sets in its own process
         loaded = load_model(MODEL, engine="ct2", precision=precision, cache_dir=cache)
         self.tokenizer = loaded.tokenizer
         folder = next(path.parent for path in cache.rglob("model.bin"))

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from textmill.api.generation import Generator, load
     from textmill.api.jobs import Job, run
     from textmill.api.previews import Preview, preview
-    from textmill.evaluation.score import Score, Scores, score
+    from textmill.api.scoring import score
+    from textmill.evaluation.score import Score, Scores
 
 __version__ = "0.1.0.dev0"
 
@@ -47,7 +48,7 @@ _HOMES = {
     "load": "textmill.api.generation",
     "preview": "textmill.api.previews",
     "run": "textmill.api.jobs",
-    "score": "textmill.evaluation.score",
+    "score": "textmill.api.scoring",
 }
 
 

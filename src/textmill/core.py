@@ -28,6 +28,7 @@ class Record(Struct, frozen=True, kw_only=True):
     texts: the texts to transform, prompt applied; one, or several when `text_inputs` is a list.
     params: the generation parameters the record itself carries, decoded but not yet checked.
     kept: the columns to copy to the output, as (JSON key, JSON value) texts.
+    source: the whole row as it was read, when the job joins its results to it.
     file, line: where it stands; `line` is 1-based.
     """
 
@@ -36,6 +37,7 @@ class Record(Struct, frozen=True, kw_only=True):
     texts: tuple[str, ...]
     params: Mapping[str, Any] | None = None
     kept: tuple[tuple[JsonText, JsonText], ...] = ()
+    source: JsonText | None = None
     file: str = ""
     line: int = 0
 
@@ -144,11 +146,15 @@ class Completion(Struct, frozen=True):
 
 
 class Failure(Struct, frozen=True):
-    """A request that the engine could not answer, alone in a batch."""
+    """A request that the engine could not answer, alone in a batch.
+
+    attempts: how often it was tried alone.
+    """
 
     request: Request
     code: ErrorCode
     message: str
+    attempts: int = 1
 
 
 Outcome = Completion | Failure

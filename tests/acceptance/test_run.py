@@ -521,3 +521,25 @@ def test_standard_output_is_no_output(tmp_path):
     source = write_lines(tmp_path / "in.jsonl", *ARTICLES)
     ran = textmill("run", source, "-o", "-", "--engine", "echo", cwd=tmp_path)
     assert (ran.code, "needs the name of a file" in ran.err) == (2, True)
+
+
+def test_equal_texts_are_computed_once_and_counted(tmp_path):
+    rows = [
+        {"id": n, "text_inputs": f"text {n % 7}", **({"max_new_tokens": 3} if n % 2 else {})}
+        for n in range(1000)
+    ]
+    source = write_lines(tmp_path / "in.jsonl", *rows)
+    ran = echo(source, tmp_path)
+    assert ran.code == 0, ran.err
+    made = [row["generated_texts"][0] for row in read_lines(tmp_path / "out.jsonl")]
+    assert made == [f"text {n % 7}"[: 3 if n % 2 else None] for n in range(1000)]
+    manifest = json.loads((tmp_path / "out.manifest.json").read_text())
+    assert manifest["counts"]["copied"] == 1000 - 14
+    assert manifest["run"]["requests"] == 14
+
+
+def test_a_list_of_texts_is_never_a_copy(tmp_path):
+    row = {"text_inputs": ["a", "b"]}
+    source = write_lines(tmp_path / "in.jsonl", {"id": 0, **row}, {"id": 1, **row})
+    assert echo(source, tmp_path).code == 0
+    assert [r["generated_texts"] for r in read_lines(tmp_path / "out.jsonl")] == [["a", "b"]] * 2

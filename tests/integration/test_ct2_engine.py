@@ -32,8 +32,8 @@ from support.tiny_models import tiny_model
 from textmill.core import Batch, Completion, Failure, FinishReason, Request
 from textmill.engines.base import BatchError
 from textmill.engines.checkpoint import open_checkpoint
-from textmill.engines.ct2_cache import cached_model
-from textmill.engines.ct2_spec import _quantize
+from textmill.engines.ct2.cache import cached_model
+from textmill.engines.ct2.spec import _quantize
 from textmill.errors import EngineError, OutputError, UnsupportedModel
 
 T5 = tiny_model("t5")
@@ -317,7 +317,7 @@ def test_processes_that_convert_one_model_at_once_all_get_it(tmp_path: Path) -> 
     program = (
         "import sys; from pathlib import Path;"
         "from textmill.engines.checkpoint import open_checkpoint;"
-        "from textmill.engines.ct2_cache import cached_model, _is_intact;"
+        "from textmill.engines.ct2.cache import cached_model, _is_intact;"
         "entry = cached_model(open_checkpoint(Path(sys.argv[1])), 'int8', Path(sys.argv[2]));"
         "assert _is_intact(entry); print(entry)"
     )

@@ -18,7 +18,7 @@ from support.ct2 import DEMO, checkpoint_of, demo_inputs, params_for, shared_eng
 from support.driving import drive, random_inputs, texts
 from support.tiny_models import MODEL_TYPES, tiny_model
 from textmill.core import Completion, FinishReason, Params
-from textmill.engines.ct2_spec import write_model
+from textmill.engines.ct2.spec import write_model
 
 MODEL = DEMO / "model"
 

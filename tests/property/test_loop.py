@@ -8,40 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from support.loops import PARAMS, ListSink, ListSource, windows_of
 from textmill.batching.clock import ManualClock
 from textmill.batching.loop import Loop
 from textmill.batching.scheduler import BatchLimits, Scheduler
-from textmill.core import Completion, Failure, Params, Request
+from textmill.core import Completion, Failure, Request
 from textmill.engines.echo import EchoEngine
 from textmill.errors import EngineError, ErrorCode, InvariantError
 from textmill.testing.engines import PoisonEngine
-
-PARAMS = Params()
-
-
-class ListSource:
-    """Windows from a list; some are not ready at once."""
-
-    def __init__(self, windows):
-        self.windows = list(windows)
-        self.late = True
-
-    def take(self, *, wait):
-        self.late = not self.late
-        if self.late and not wait:
-            return ()
-        return self.windows.pop(0) if self.windows else None
-
-    def wanted(self, batch):
-        return batch
-
-
-class ListSink:
-    def __init__(self):
-        self.outcomes = []
-
-    def give(self, outcomes):
-        self.outcomes += outcomes
 
 
 def run(windows, engine, limits):
@@ -53,13 +27,6 @@ def run(windows, engine, limits):
 
 REQUEST_LISTS = st.lists(st.lists(st.integers(1, 30), min_size=1, max_size=20), max_size=5)
 LIMITS = st.builds(BatchLimits, max_batch_tokens=st.integers(1, 100))
-
-
-def windows_of(lengths):
-    ordinal = 0
-    for window in lengths:
-        yield [Request(ordinal + i, 0, [i % 256] * n, PARAMS) for i, n in enumerate(window)]
-        ordinal += len(window)
 
 
 @given(lengths=REQUEST_LISTS, limits=LIMITS)

@@ -11,7 +11,10 @@ from typing import Any
 from support.tiny_models import session_folder
 from textmill.core import Params
 from textmill.engines.checkpoint import Checkpoint, open_checkpoint
-from textmill.engines.ct2 import Ct2Engine
+from textmill.engines.ct2.cache import cached_model
+from textmill.engines.ct2.engine import Ct2Engine
+from textmill.engines.ct2.rules import Ct2Rules
+from textmill.engines.stopping import Decode
 
 DEMO = Path(__file__).parents[2] / "src" / "textmill" / "assets" / "demo"
 
@@ -26,14 +29,24 @@ def numbers(sequences: Sequence[Sequence[int]]) -> list[str]:
     return [" ".join(map(str, ids)) for ids in sequences]
 
 
-def make_engine(folder: Path, **settings: Any) -> Ct2Engine:
-    arguments: dict[str, Any] = {
-        "decode": numbers,
-        "precision": "float32",
-        "threads": 1,
-        "cache_dir": session_folder() / "cache",
-    }
-    return Ct2Engine(checkpoint_of(folder), **(arguments | settings))
+def make_engine(
+    folder: Path,
+    *,
+    decode: Decode = numbers,
+    precision: str = "float32",
+    threads: int = 1,
+    cache_dir: Path | None = None,
+    seed: int = 0,
+) -> Ct2Engine:
+    """The engine in this process."""
+    checkpoint = checkpoint_of(folder)
+    model = cached_model(checkpoint, precision, cache_dir or session_folder() / "cache")
+    rules = rules_of(folder, precision=precision, workers=threads)
+    return Ct2Engine(model, rules, decode=decode, seed=seed)
+
+
+def rules_of(folder: Path, *, precision: str = "float32", workers: int = 1) -> Ct2Rules:
+    return Ct2Rules.of(checkpoint_of(folder).architecture, precision=precision, workers=workers)
 
 
 @functools.cache

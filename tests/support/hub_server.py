@@ -1,10 +1,11 @@
 """A model hub on the loopback, small but speaking what huggingface_hub asks of a real one.
 
-    GET  /api/models/ORG/NAME/revision/REV     commit and file names
+    GET  /api/models/ORG/NAME/revision/REV     commit and file names; /api/datasets/… likewise
     HEAD /ORG/NAME/resolve/REV/FILE            size, ETag, commit; a redirect for large files
     GET  /ORG/NAME/resolve/REV/FILE            bytes, with ranges
     GET  /blob/SHA256                          what a large file's redirect leads to
 
+Data sets are repositories whose name begins with `datasets/`, here as in the hub's addresses.
 It can also misbehave: cut a transfer, hold it, change bytes, want a token.
 """
 
@@ -121,9 +122,9 @@ def running() -> Iterator[HubServer]:
         thread.join()
 
 
-RESOLVE = re.compile(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
-API = re.compile(r"/api/models/([^/]+/[^/]+)/revision/([^/]+)")
-LARGE = re.compile(r".*\.(safetensors|bin|h5|msgpack|spm|model)")
+RESOLVE = re.compile(r"/((?:datasets/)?[^/]+/[^/]+)/resolve/([^/]+)/(.+)")
+API = re.compile(r"/api/(?:models/|(?=datasets/))((?:datasets/)?[^/]+/[^/]+)/revision/([^/]+)")
+LARGE = re.compile(r".*\.(safetensors|bin|h5|msgpack|spm|model|parquet)")
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -179,7 +180,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         repo, commit = found
         siblings = [{"rfilename": file} for file in sorted(repo.commits[commit])]
-        body = json.dumps({"id": name, "modelId": name, "sha": commit, "siblings": siblings})
+        body = json.dumps(
+            {"id": name.removeprefix("datasets/"), "sha": commit, "siblings": siblings}
+        )
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self._body(body.encode())

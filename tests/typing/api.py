@@ -13,7 +13,7 @@ def jobs() -> None:
     for failure in job.failures:
         code: textmill.ErrorCode = failure.code
         print(failure.line, failure.id, code, failure.message)
-    print(rows, job.output.name, job.manifest["counts"])
+    print(rows, str(job.output), job.manifest["counts"])
 
 
 def scores() -> None:

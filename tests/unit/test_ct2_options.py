@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from support.ct2 import checkpoint_of, params_for
 from support.tiny_models import tiny_model
 from textmill.core import Params
-from textmill.engines.ct2_options import check, group
+from textmill.engines.ct2.options import check, group
 from textmill.errors import UnsupportedParameter
 
 REFUSED: list[tuple[str, str, dict[str, Any]]] = [

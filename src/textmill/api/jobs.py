@@ -10,14 +10,17 @@ import msgspec
 from msgspec import Struct
 
 from textmill.catalog.fetch import Transfer
-from textmill.errors import ErrorCode
+from textmill.engines.isolated import DEFAULT_TIMEOUT_S
+from textmill.errors import ErrorCode, UsageError
 from textmill.settings import read_settings
+from textmill.storage.decompress import text_lines
+from textmill.storage.opening import is_url
 from textmill.transform.commit import Totals
 from textmill.transform.execute import OnProgress
+from textmill.transform.inputs import LINE_FORMATS, Inputs
 from textmill.transform.job import JobFolder
 from textmill.transform.ledger import Progress
 from textmill.transform.prepare import JobRequest, Prepared
-from textmill.transform.reading import Inputs
 from textmill.transform.setup import SetupRequest
 
 
@@ -32,12 +35,16 @@ class RowError(Struct, frozen=True):
 
 
 class Job:
-    """A finished job: its counts, its files, its manifest."""
+    """A finished job: its counts, its files, its manifest.
+
+    output, errors_output, manifest_path: paths, or URLs where the output is in an object store.
+    """
 
     def __init__(self, folder: JobFolder, manifest: dict[str, Any], *, already_done: bool) -> None:
-        self.output = Path(folder.label)
-        self.errors_output = Path(folder.store.label(folder.errors_name))
-        self.manifest_path = Path(folder.store.label(folder.manifest_name))
+        self._folder = folder
+        self.output = self._named(folder.name)
+        self.errors_output = self._named(folder.errors_name)
+        self.manifest_path = self._named(folder.manifest_name)
         self.manifest = manifest
         self.already_done = already_done
 
@@ -49,15 +56,21 @@ class Job:
     @property
     def failures(self) -> Iterator[RowError]:
         """Rows without a result, in input order."""
-        if self.errors_output.exists():
-            with self.errors_output.open("rb") as lines:
-                yield from map(msgspec.json.Decoder(RowError).decode, lines)
+        if self._folder.store.stat(self._folder.errors_name) is not None:
+            decode = msgspec.json.Decoder(RowError).decode
+            yield from map(decode, text_lines(self._folder.store, self._folder.errors_name))
 
     @property
     def results(self) -> Iterator[dict[str, Any]]:
-        """Output lines, in input order."""
-        with self.output.open("rb") as lines:
-            yield from map(msgspec.json.Decoder(dict[str, Any]).decode, lines)
+        """Output lines, in input order. Raises `UsageError` for an output that is a table."""
+        written = self.manifest.get("output_format", "jsonl")
+        if written not in LINE_FORMATS:
+            raise UsageError(f"{self.output} is {written}: read it with a library for that")
+        yield from map(msgspec.json.decode, text_lines(self._folder.store, self._folder.name))
+
+    def _named(self, name: str) -> Path | str:
+        label = self._folder.store.label(name)
+        return label if is_url(label) else Path(label)
 
     def __repr__(self) -> str:
         counts = self.counts
@@ -72,6 +85,12 @@ def run(
     prompt: str | None = None,
     id: str = "id",
     keep: Sequence[str] = (),
+    input_format: str = "auto",
+    format: str = "auto",
+    input_filter: str | None = None,
+    join: str | None = None,
+    output_filter: str | None = None,
+    shard: str | None = None,
     parameters: Mapping[str, Any] | None = None,
     hyper_params: str | None = None,
     record_params: bool = True,
@@ -84,8 +103,11 @@ def run(
     precision: str = "auto",
     threads: int | None = None,
     max_batch_tokens: int | None = None,
+    timeout: float | None = DEFAULT_TIMEOUT_S,
     fresh: bool = False,
+    retry_failed: bool = False,
     offline: bool = False,
+    endpoint_url: str | None = None,
     home: Path | None = None,
     on_transfer: Callable[[Transfer], None] | None = None,
     command: Sequence[str] | None = None,
@@ -95,8 +117,10 @@ def run(
 ) -> Job:
     """Run a text-to-text model over records: one result per record, in input order.
 
-    inputs: files or globs of JSON Lines, `-` for standard input, or an iterable of dicts.
-    output: where results go; OUT.errors.jsonl and OUT.manifest.json appear beside it.
+    inputs: files, globs, folders of Parquet, URLs of object stores or data sets (hf://datasets/…),
+        `-` for standard input; or an iterable of dicts, or an Arrow table.
+    output: where results go, a path or a URL; OUT.errors.jsonl and OUT.manifest.json appear
+        beside it.
     **params (or `parameters`): generation parameters, as in `max_new_tokens=50`.
     on_progress, on_start, on_transfer: called as rows finish, when the job is ready, and while a
     model is downloaded. The other arguments are the flags of `textmill run`.
@@ -112,6 +136,8 @@ def run(
             prompt=prompt,
             id=id,
             keep=keep,
+            input_filter=input_filter,
+            join=join,
             parameters={**(parameters or {}), **params},
             hyper_params=hyper_params,
             record_params=record_params,
@@ -122,13 +148,20 @@ def run(
             precision=precision,
             threads=threads,
             max_batch_tokens=max_batch_tokens,
+            timeout=timeout,
             offline=offline,
             home=home or read_settings().home,
             on_transfer=on_transfer,
         ),
+        input_format=input_format,
+        format=format,
+        output_filter=output_filter,
+        shard=shard,
         sample=sample,
         max_errors=max_errors,
         fresh=fresh,
+        retry_failed=retry_failed,
+        endpoint_url=endpoint_url,
         command=command,
     )
     with Prepared(request) as prepared:

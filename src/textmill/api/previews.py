@@ -14,11 +14,13 @@ from msgspec import Struct
 from textmill.api.generation import run_in_memory
 from textmill.catalog.fetch import Transfer
 from textmill.core import Record, Rejected
+from textmill.engines.isolated import DEFAULT_TIMEOUT_S
 from textmill.records.ids import SeenIds, reject_repeated
 from textmill.settings import read_settings
 from textmill.storage.local import LocalStore
-from textmill.transform.plan import InputDigest, check_sample
-from textmill.transform.reading import Inputs, RowReader, digest_input, find_inputs
+from textmill.transform.inputs import Inputs, find_inputs
+from textmill.transform.prepare import JobRequest, output_shape
+from textmill.transform.reading import RowReader, total_rows
 from textmill.transform.setup import Setup, SetupRequest
 from textmill.transform.windows import Rows
 
@@ -32,7 +34,8 @@ PROBE_RECORDS = 64
 class Preview(Struct, frozen=True, kw_only=True):
     """What a job would do.
 
-    rows: in the input, blank lines included. examined: rows looked at, from the start.
+    rows: in the input, blank lines included; None if only reading would tell.
+    examined: rows looked at, from the start.
     prompts: id (JSON text) and rendered text of the first three records.
     input_tokens: length of each examined text. limit: longest input allowed, None for no limit.
     rejected: the examined rows that would fail, and messages: one example for each code.
@@ -43,7 +46,7 @@ class Preview(Struct, frozen=True, kw_only=True):
     model: str
     engine: str
     precision: str
-    rows: int
+    rows: int | None
     examined: int
     prompts: list[tuple[str, str]]
     input_tokens: list[int]
@@ -63,20 +66,26 @@ class Preview(Struct, frozen=True, kw_only=True):
 
     @property
     def eta_seconds(self) -> float | None:
-        """The probe's time for all rows; None when nothing could be computed."""
-        if not self.probe_records:
+        """The probe's time for all rows; None when nothing could be computed or counted."""
+        if not self.probe_records or self.rows is None:
             return None
         return self.probe_seconds / self.probe_records * self.rows
 
 
 def preview(
     inputs: Inputs,
-    output: str | Path | None = None,  # noqa: ARG001 - as in `run`, so that one line serves both
+    output: str | Path | None = None,
     *,
     model: str | Path | None = None,
     prompt: str | None = None,
     id: str = "id",
     keep: Sequence[str] = (),
+    input_format: str = "auto",
+    format: str = "auto",
+    input_filter: str | None = None,
+    join: str | None = None,
+    output_filter: str | None = None,
+    shard: str | None = None,
     parameters: Mapping[str, Any] | None = None,
     hyper_params: str | None = None,
     record_params: bool = True,
@@ -88,7 +97,9 @@ def preview(
     precision: str = "auto",
     threads: int | None = None,
     max_batch_tokens: int | None = None,
+    timeout: float | None = DEFAULT_TIMEOUT_S,
     offline: bool = False,
+    endpoint_url: str | None = None,
     home: Path | None = None,
     on_transfer: Callable[[Transfer], None] | None = None,
     **params: Any,
@@ -102,6 +113,8 @@ def preview(
         prompt=prompt,
         id=id,
         keep=keep,
+        input_filter=input_filter,
+        join=join,
         parameters={**(parameters or {}), **params},
         hyper_params=hyper_params,
         record_params=record_params,
@@ -112,27 +125,38 @@ def preview(
         precision=precision,
         threads=threads,
         max_batch_tokens=max_batch_tokens,
+        timeout=timeout,
         offline=offline,
         home=home or read_settings().home,
         on_transfer=on_transfer,
     )
-    check_sample(sample)
+    job = JobRequest(
+        inputs=inputs,
+        output=output or "preview.jsonl",
+        setup=request,
+        input_format=input_format,
+        format=format,
+        output_filter=output_filter,
+        shard=shard,
+        sample=sample,
+        endpoint_url=endpoint_url,
+    )
+    return _preview(job)
+
+
+def _preview(job: JobRequest) -> Preview:
     with tempfile.TemporaryDirectory(prefix="textmill-") as folder:
-        found = find_inputs(inputs, LocalStore(Path(folder)), "input.jsonl")
-        with Setup(request) as setup:
-            digests = [digest_input(file) for file in found]
-            limit = min(sample or EXAMINED_ROWS, EXAMINED_ROWS)
+        store = LocalStore(Path(folder))
+        found = find_inputs(job.inputs, store, "input.jsonl", job.read_options())
+        with Setup(output_shape(job, found).setup) as setup:
+            digests = RowReader(found, setup.shape, sample=None).digests()
+            limit = min(job.sample or EXAMINED_ROWS, EXAMINED_ROWS)
             reader = RowReader(found, setup.shape, sample=limit)
             rows = [row for chunk in reader.chunks() for row in chunk]
-            return _examine(setup, request, rows, _row_count(digests, sample))
+            return _examine(setup, job.setup, rows, total_rows(digests, job.sample))
 
 
-def _row_count(digests: Sequence[InputDigest], sample: int | None) -> int:
-    rows = sum(digest.lines for digest in digests)
-    return rows if sample is None else min(rows, sample)
-
-
-def _examine(setup: Setup, request: SetupRequest, rows: Rows, total: int) -> Preview:
+def _examine(setup: Setup, request: SetupRequest, rows: Rows, total: int | None) -> Preview:
     rows = reject_repeated(rows, SeenIds())
     records = [row for row in rows if isinstance(row, Record)]
     texts = [text for record in records for text in record.texts]

@@ -7,6 +7,7 @@ go (`Sink`). The loop never knows which it serves.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from enum import Enum
 from functools import partial
 from typing import Protocol
 
@@ -35,6 +36,48 @@ class Sink(Protocol):
 
     def give(self, outcomes: Sequence[Outcome]) -> None:
         """Take some outcomes. Each request's outcome is given exactly once."""
+
+
+class Verdict(Enum):
+    """What to do with a batch, in the light of what happened to it in earlier runs."""
+
+    RUN = "run"
+    SPLIT = "split"
+    GIVE_UP = "give up"
+    """Its only request has ended the process again and again."""
+
+
+class Journal(Protocol):
+    """What was tried, written down before it is tried, so that a later run can do the same."""
+
+    def verdict(self, batch: Batch) -> Verdict:
+        """SPLIT for a batch that an earlier run split, or that ended earlier runs."""
+
+    def started(self, batch: Batch) -> None:
+        """The batch is about to be computed."""
+
+    def split(self, batch: Batch) -> None:
+        """The batch is about to be computed as two halves (`scheduler.halves`)."""
+
+    def shrunk(self, tokens: int) -> None:
+        """Memory ran out: batches of more tokens than this will be split."""
+
+
+class NoJournal:
+    """For work that no later run goes on with."""
+
+    def verdict(self, batch: Batch) -> Verdict:  # noqa: ARG002
+        """Every batch is new."""
+        return Verdict.RUN
+
+    def started(self, batch: Batch) -> None:
+        """Nobody will ask."""
+
+    def split(self, batch: Batch) -> None:
+        """Nobody will ask."""
+
+    def shrunk(self, tokens: int) -> None:
+        """Nobody will ask."""
 
 
 class LoopStats:
@@ -71,9 +114,11 @@ class Loop:
         engine: Engine,
         sink: Sink,
         *,
+        journal: Journal | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._source, self._scheduler, self._engine, self._sink = source, scheduler, engine, sink
+        self._journal = journal or NoJournal()
         self._clock = clock or RealClock()
         self._in_flight = 0
         self._idle_since = 0.0
@@ -109,6 +154,7 @@ class Loop:
             batch = self._next_batch()
             if batch is None:
                 break
+            self._journal.started(batch)
             self._launch(batch)
             failed = self._attempt(partial(self._engine.add, batch))
             if failed:
@@ -120,11 +166,26 @@ class Loop:
         while True:
             batch = self._scheduler.next_batch()
             if batch is not None:
-                batch = self._source.wanted(batch)
-                if batch is not None:
-                    return batch
+                wanted = self._source.wanted(batch)
+                if wanted is not None and self._is_to_run(wanted):
+                    return wanted
             elif not self._take():
                 return None
+
+    def _is_to_run(self, batch: Batch) -> bool:
+        """Whether to compute the batch as it is; if not, it has been split or given up."""
+        verdict = self._journal.verdict(batch)
+        if verdict is Verdict.GIVE_UP:
+            self._sink.give([Failure(batch.requests[0], ErrorCode.CRASHED, _GIVEN_UP)])
+        elif verdict is Verdict.SPLIT or self._scheduler.over_budget(batch):
+            self._split(batch)
+        else:
+            return True
+        return False
+
+    def _split(self, batch: Batch) -> None:
+        self._journal.split(batch)
+        self._scheduler.split(batch)
 
     def _take(self) -> bool:
         if self._ended:
@@ -153,17 +214,35 @@ class Loop:
         try:
             return call() or ()
         except BatchError as error:
-            if len(error.batch.requests) == 1:
-                return [_failure(error.batch.requests[0], error)]
-            self._in_flight -= len(error.batch.requests)
-            self._scheduler.split(error.batch)
-            return ()
+            return self._failed(error)
+
+    def _failed(self, error: BatchError) -> Sequence[Outcome]:
+        """Split the batch, or say that its only request has failed."""
+        batch = error.batch
+        failure = _failure(batch.requests[0], error)
+        if len(batch.requests) == 1:
+            return [failure]
+        self._in_flight -= len(batch.requests)
+        if failure.code is ErrorCode.OOM:
+            self._journal.shrunk(self._scheduler.shrink(batch))
+        self._split(batch)
+        return ()
+
+
+_GIVEN_UP = (
+    "every run that began this record alone has died on it; --retry-failed tries it once more"
+)
 
 
 def _failure(request: Request, error: BatchError) -> Failure:
+    code, message = _why(error)
+    return Failure(request, code, message, error.attempts)
+
+
+def _why(error: BatchError) -> tuple[ErrorCode, str]:
     cause = error.__cause__
     if isinstance(cause, EngineError):
-        return Failure(request, cause.code, cause.message)
+        return cause.code, cause.message
     if isinstance(cause, MemoryError):
-        return Failure(request, ErrorCode.OOM, "not enough memory for this record alone")
-    return Failure(request, ErrorCode.ENGINE_ERROR, f"the engine failed: {cause or error}")
+        return ErrorCode.OOM, "not enough memory for this record alone"
+    return ErrorCode.ENGINE_ERROR, f"the engine failed: {cause or error}"

@@ -81,6 +81,7 @@ class Scheduler:
     def __init__(self, limits: BatchLimits, group: Group, *, padded: bool) -> None:
         self._limits, self._group, self._padded = limits, group, padded
         self._batches: deque[Batch] = deque()
+        self._max_cost: int | None = None
 
     def add(self, window: Sequence[Request]) -> None:
         """Plan one window; its batches come after those of earlier windows."""
@@ -92,13 +93,38 @@ class Scheduler:
         return self._batches.popleft() if self._batches else None
 
     def split(self, batch: Batch) -> None:
-        """Put a failed batch back as two halves, to be computed next.
+        """Put a batch back as two halves, to be computed next.
 
         Obligation of the caller: the batch has at least two requests.
         """
-        half = len(batch.requests) // 2
-        self._batches.appendleft(numbered(batch.requests[half:]))
-        self._batches.appendleft(numbered(batch.requests[:half]))
+        self._batches.extendleft(reversed(halves(batch)))
+
+    def shrink(self, batch: Batch) -> int:
+        """The engine ran out of memory on this batch: from now on half its tokens are too many.
+
+        Returns the new budget in tokens. Batches over it are still planned as ever, so that the
+        plan stays a function of the input; the Loop splits them (`over_budget`).
+        """
+        half = max(1, self._cost(batch) // 2)
+        self._max_cost = half if self._max_cost is None else min(half, self._max_cost)
+        return self._max_cost
+
+    def over_budget(self, batch: Batch) -> bool:
+        """Whether the batch has more tokens than memory allowed for, and can be split."""
+        many = len(batch.requests) > 1
+        return many and self._max_cost is not None and self._cost(batch) > self._max_cost
+
+    def _cost(self, batch: Batch) -> int:
+        """Input tokens, padding counted where the engine pads."""
+        if self._padded:
+            return len(batch.requests) * max(len(request.ids) for request in batch.requests)
+        return sum(len(request.ids) for request in batch.requests)
+
+
+def halves(batch: Batch) -> tuple[Batch, Batch]:
+    """The two batches that a batch is split into. It has at least two requests."""
+    middle = len(batch.requests) // 2
+    return numbered(batch.requests[:middle]), numbered(batch.requests[middle:])
 
 
 def numbered(requests: tuple[Request, ...]) -> Batch:

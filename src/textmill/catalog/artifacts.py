@@ -3,6 +3,7 @@
     HOME/models/ORG--NAME/COMMIT/          one revision of a hub repository, complete
     HOME/models/ORG--NAME/COMMIT.partial/  the same while it is being fetched
     HOME/models/ORG--NAME/refs.json        branch or tag → commit, as last asked of the hub
+    HOME/datasets/ORG--NAME/COMMIT/        what was fetched of a data set (`datasets.py`), refs.json
     HOME/archives/SHA256/                  an unpacked model.tar.gz, by the archive's digest
     HOME/locks/NAME.lock                   one per artifact; empty, never removed
     HOME/engines/                          converted models; their engines own what is inside
@@ -23,6 +24,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from textmill.catalog.failures import DATASETS
 from textmill.catalog.leases import PARTIAL, removing
 from textmill.errors import CorruptModel, ModelError
 
@@ -85,7 +87,8 @@ class Cached(Struct, frozen=True, kw_only=True):
 
 def hub_folder(home: Path, repository: str, commit: str) -> Path:
     """Where a commit of a hub repository lives."""
-    return home / "models" / repository.replace("/", "--") / commit
+    kind = "datasets" if repository.startswith(DATASETS) else "models"
+    return home / kind / repository.removeprefix(DATASETS).replace("/", "--") / commit
 
 
 def archive_folder(home: Path, sha256: str) -> Path:
@@ -148,13 +151,13 @@ def describe(folder: Path) -> tuple[FileEntry, ...]:
 def seal(partial: Path, manifest: ArtifactManifest) -> Path:
     """Make a partial folder complete: its manifest, then its name. Returns the folder."""
     for name in (file.name for file in manifest.files):
-        _sync(partial / name)
+        sync(partial / name)
     path = partial / MANIFEST
     path.write_bytes(msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
-    _sync(path)
+    sync(path)
     folder = partial.with_name(partial.name.removesuffix(PARTIAL))
     partial.rename(folder)
-    _sync(folder.parent)
+    sync(folder.parent)
     return folder
 
 
@@ -171,7 +174,8 @@ def digest(path: Path, algorithm: str) -> str:
     return hasher.hexdigest()
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Make a file's content, or a folder's names, survive a power cut."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -7,6 +7,8 @@ import errno
 from textmill.catalog.entries import near_names
 from textmill.errors import ModelError, ModelNotFound
 
+DATASETS = "datasets/"
+"""What a repository's name begins with here, as in the hub's addresses, when it holds data."""
 AGAIN = "Run the same line again; what has arrived is kept and the download goes on from there."
 
 
@@ -79,7 +81,7 @@ def _by_status(
 
 def not_found(address: str, repository: str, status: int) -> ModelNotFound:
     """No such repository, as far as the asker may know."""
-    close = near_names(repository)
+    close = () if repository.startswith(DATASETS) else near_names(repository)
     near = f"Near names: {', '.join(close)}. " if close else ""
     reason = "is not there, or not for this user (401)" if status == 401 else "is not there"
     return ModelNotFound(
@@ -91,10 +93,15 @@ def not_found(address: str, repository: str, status: int) -> ModelNotFound:
 
 def offline(repository: str, revision: str) -> ModelNotFound:
     """Not in the cache, and the network must not be used."""
+    what = f"{repository}@{revision}"
+    if repository.startswith(DATASETS):
+        way, other = "the same line without --offline", "files"
+    else:
+        way, other = f"textmill models fetch {what}", "a model folder"
     return ModelNotFound(
-        f"{repository}@{revision} is not in the cache, and this is offline mode",
-        hint=f"With a network: textmill models fetch {repository}@{revision} (copy the cache over "
-        "if the network is on another machine), or name a model folder.",
+        f"{what} is not in the cache, and this is offline mode",
+        hint=f"With a network: {way} (copy the cache over if the network is on another machine), "
+        f"or name {other}.",
     )
 
 

@@ -65,7 +65,7 @@ def fetch(
     try:
         with building(home, folder):
             if not is_complete(folder):
-                _fill(folder, snapshot, hub, progress or _quiet)
+                _fill(folder, snapshot, hub, progress)
         remember_commit(home, repository, revision, snapshot.commit)
     except OSError as error:
         raise disk(error) from error
@@ -134,15 +134,16 @@ def _unpack(archive: Path, sha256: str, folder: Path) -> None:
     seal(partial, manifest)
 
 
-def _fill(folder: Path, snapshot: Snapshot, hub: Hub, progress: Progress) -> None:
+def _fill(folder: Path, snapshot: Snapshot, hub: Hub, progress: Progress | None) -> None:
     """Download and check every file, then let the folder appear. Its lock must be held."""
     partial = partial_folder(folder)
     partial.mkdir(parents=True, exist_ok=True)
     names = choose_files(snapshot.repository, snapshot.names)
     files = [hubs.inspect(hub, snapshot, name) for name in names]
-    _check_space(partial, files)
-    counter = _Counter(sum(file.size_bytes for file in files), progress)
-    entries = tuple(_bring(partial, snapshot, file, hub, counter) for file in files)
+    there = sum(p.stat().st_size for p in partial.iterdir())
+    check_space(partial, sum(file.size_bytes for file in files) - there, "model")
+    counter = Counter(sum(file.size_bytes for file in files), progress)
+    entries = tuple(bring(partial, snapshot, file, hub, counter) for file in files)
     manifest = ArtifactManifest(
         source=Source.HUB,
         name=snapshot.repository,
@@ -153,11 +154,12 @@ def _fill(folder: Path, snapshot: Snapshot, hub: Hub, progress: Progress) -> Non
     seal(partial, manifest)
 
 
-def _bring(
-    partial: Path, snapshot: Snapshot, file: RemoteFile, hub: Hub, counter: _Counter
+def bring(
+    partial: Path, snapshot: Snapshot, file: RemoteFile, hub: Hub, counter: Counter
 ) -> FileEntry:
     """One file, checked, under its final name; an earlier attempt may have brought it."""
     path = partial / file.name
+    path.parent.mkdir(parents=True, exist_ok=True)
     counter.start(file.name)
     if path.exists() and digest(path, file.algorithm) == file.digest:
         counter.add(file.size_bytes)
@@ -170,30 +172,31 @@ def _bring(
     return FileEntry(name=file.name, size_bytes=file.size_bytes, sha256=sha256)
 
 
-def _check_space(partial: Path, files: list[RemoteFile]) -> None:
+def check_space(folder: Path, needed_bytes: int, what: str) -> None:
     """Raise `ModelError` before the first byte when the disk cannot take them all."""
-    there = sum(p.stat().st_size for p in partial.iterdir())
-    needed = sum(file.size_bytes for file in files) - there
-    free = shutil.disk_usage(partial).free
-    if needed > free:
+    free = shutil.disk_usage(folder).free
+    if needed_bytes > free:
         raise ModelError(
-            f"no room for this model: {needed:,} bytes to fetch, {free:,} bytes free in {partial}",
+            f"no room for this {what}: {needed_bytes:,} bytes to fetch, {free:,} bytes free in "
+            f"{folder}",
             hint="Free some space, or set TEXTMILL_HOME to a folder on another disk.",
         )
 
 
-class _Counter:
+class Counter:
     """Adds up the bytes of all files for the progress display."""
 
-    def __init__(self, total_bytes: int, progress: Progress) -> None:
+    def __init__(self, total_bytes: int, progress: Progress | None) -> None:
         self.file, self.done_bytes, self.total_bytes = "", 0, total_bytes
-        self.progress = progress
+        self.progress = progress or _quiet
 
     def start(self, file: str) -> None:
+        """Name the file that is fetched from now on."""
         self.file = file
         self.add(0)
 
     def add(self, received_bytes: int) -> None:
+        """Count what arrived, and tell."""
         self.done_bytes += received_bytes
         self.progress(
             Transfer(file=self.file, done_bytes=self.done_bytes, total_bytes=self.total_bytes)

@@ -19,7 +19,7 @@ from msgspec import Struct
 
 import textmill
 from textmill.catalog.artifacts import digest
-from textmill.catalog.failures import explain
+from textmill.catalog.failures import DATASETS, explain
 from textmill.errors import CorruptModel, ModelError, TextmillError
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -49,7 +49,10 @@ class Hub(Struct, frozen=True, kw_only=True):
 
 
 class Snapshot(Struct, frozen=True, kw_only=True):
-    """A repository at one commit, and the names of its files."""
+    """A repository at one commit, and the names of its files.
+
+    repository: `org/name` for a model, `datasets/org/name` for a data set.
+    """
 
     repository: str
     commit: str
@@ -83,7 +86,8 @@ def look_up(hub: Hub, repository: str, revision: str) -> Snapshot:
         library_version=textmill.__version__,
     )
     with translated(hub, repository, revision):
-        info = api.model_info(repository, revision=revision, timeout=TIMEOUT_S)
+        ask = api.dataset_info if repository.startswith(DATASETS) else api.model_info
+        info = ask(repository.removeprefix(DATASETS), revision=revision, timeout=TIMEOUT_S)
     if not COMMIT.fullmatch(info.sha or ""):
         raise ModelError(f"{hub.address} names no commit for {repository}: it is not a model hub")
     names = tuple(sibling.rfilename for sibling in info.siblings or ())
@@ -141,7 +145,9 @@ def borrow(snapshot: Snapshot, file: RemoteFile, part: Path) -> None:
     """
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(snapshot.repository, file.name, revision=snapshot.commit)
+    found = try_to_load_from_cache(
+        filename=file.name, revision=snapshot.commit, **_repo(snapshot.repository)
+    )
     if not isinstance(found, str) or Path(found).stat().st_size != file.size_bytes:
         return
     part.unlink(missing_ok=True)
@@ -177,7 +183,18 @@ def _url(hub: Hub, snapshot: Snapshot, name: str) -> str:
     from huggingface_hub import hf_hub_url
 
     with translated(hub, snapshot.repository, snapshot.commit):
-        return hf_hub_url(snapshot.repository, name, revision=snapshot.commit, endpoint=hub.address)
+        return hf_hub_url(
+            filename=name,
+            revision=snapshot.commit,
+            endpoint=hub.address,
+            **_repo(snapshot.repository),
+        )
+
+
+def _repo(repository: str) -> dict[str, Any]:
+    """A repository's name as huggingface_hub wants it."""
+    kind = "dataset" if repository.startswith(DATASETS) else "model"
+    return {"repo_id": repository.removeprefix(DATASETS), "repo_type": kind}
 
 
 def _headers(hub: Hub) -> dict[str, str]:

@@ -187,9 +187,9 @@ def summary(job: Job) -> None:
     for warning in job.manifest["warnings"]:
         print(f"note: {printable(warning)}")
     print(f"results   {job.output}")
-    if (counts.failed or counts.invalid) and job.errors_output.exists():
+    first = next(job.failures, None) if counts.failed or counts.invalid else None
+    if first is not None:
         causes = ", ".join(f"{code} {count:,}" for code, count in counts.codes.items())
-        first = next(job.failures)
         print(f"errors    {job.errors_output}   ({causes})")
         print(f"          for example line {first.line}, {first.code}: {printable(first.message)}")
     print(f"manifest  {job.manifest_path}")
@@ -205,7 +205,7 @@ def _speed(manifest: dict[str, Any]) -> str:
 
 def preview(found: Preview) -> None:
     """A dry run: prompts, lengths, what would fail, how long it would take."""
-    print(f"{found.model}   {found.engine} {found.precision}   {found.rows:,} rows\n")
+    print(f"{found.model}   {found.engine} {found.precision}   {_rows(found)}\n")
     for identifier, text in found.prompts:
         print(f"id {identifier}\n{textwrap.indent(_excerpt(text), '    ')}\n")
     print(f"input tokens of the first {found.examined:,} rows")
@@ -222,13 +222,17 @@ def preview(found: Preview) -> None:
         print(f"  {name} = {value!r}   ({origin})")
     print()
     if found.eta_seconds is None:
-        print("no estimate: none of these rows can be computed")
+        print("no estimate: none of these rows can be computed or counted")
     else:
         print(
-            f"about {duration(found.eta_seconds)} for {found.rows:,} rows"
+            f"about {duration(found.eta_seconds)} for {_rows(found)}"
             f" ({found.probe_records} computed in {found.probe_seconds:.2f} s)"
         )
     print("nothing was written")
+
+
+def _rows(found: Preview) -> str:
+    return "an unknown number of rows" if found.rows is None else f"{found.rows:,} rows"
 
 
 def histogram(lengths: list[int], *, bins: int = 8, cells: int = 40) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from contextlib import suppress
-from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -14,11 +13,17 @@ Flag = Parameter(negative=())
 
 def run(
     *inputs: str,
-    output: Annotated[Path, Parameter(name=["--output", "-o"])],
+    output: Annotated[str, Parameter(name=["--output", "-o"])],
     model: str | None = None,
     prompt: str | None = None,
     id: Annotated[str, Parameter(name="--id")] = "id",
     keep: Annotated[list[str] | None, Parameter(negative=())] = None,
+    input_format: str = "auto",
+    format: str = "auto",
+    input_filter: str | None = None,
+    join: str | None = None,
+    output_filter: str | None = None,
+    shard: str | None = None,
     set: Annotated[list[str] | None, Parameter(name="--set", negative=())] = None,
     record_params: bool = True,
     seed: int | None = None,
@@ -30,9 +35,12 @@ def run(
     precision: str = "auto",
     threads: int | None = None,
     max_batch_tokens: int | None = None,
+    timeout: float = 600.0,
     dry_run: Annotated[bool, Flag] = False,
     fresh: Annotated[bool, Flag] = False,
+    retry_failed: Annotated[bool, Flag] = False,
     offline: Annotated[bool, Flag] = False,
+    endpoint_url: str | None = None,
     quiet: Annotated[bool, Flag] = False,
 ) -> int:
     """Run a model over JSON Lines (`textmill.cli.main` holds the text of its page).
@@ -40,9 +48,13 @@ def run(
     Parameters
     ----------
     inputs
-        Files, globs, or - for standard input; gzip and zstd are recognised by content.
+        Files, globs, folders of Parquet files, - for standard input; s3://, gs:// and az:// URLs
+        (an object, or a prefix that ends in /); hf://datasets/ORG/NAME/PATH; a .manifest. Formats:
+        JSON Lines, CSV, TSV, plain lines, Parquet, OpenAI batch requests; gzip and zstd are
+        recognised by content.
     output
-        Results, one JSON object a line; appears when the job is complete. Beside it:
+        Results, a path or a URL; appears when the job is complete. Its ending tells its format:
+        .jsonl, .csv, .tsv, .parquet, with .gz or .zst compressed. Beside it:
         OUT.errors.jsonl (rows without a result, if any) and OUT.manifest.json.
     model
         A catalog id (textmill models list), a Hugging Face repository, or a local folder.
@@ -53,6 +65,18 @@ def run(
         The field that joins results to records; @ordinal numbers the records instead.
     keep
         Copy this input column to the output. Repeat for more.
+    input_format
+        auto, jsonl, csv, tsv, lines, openai or parquet.
+    format
+        Of the output: auto, jsonl, csv, tsv, openai or parquet.
+    input_filter
+        What of a row the model is given, as JSONPath: "$.body", "$['id','text_inputs']".
+    join
+        input: write each row whole, with the result in it as SageMakerOutput.
+    output_filter
+        What of a result is written, as JSONPath: "$['id','SageMakerOutput']".
+    shard
+        Only this part of one large file, e.g. 2/8; it is read without reading the rest.
     set
         A generation parameter as name=value, e.g. --set max_new_tokens=50. Repeat for more.
     record_params
@@ -75,12 +99,20 @@ def run(
         CPU threads; all by default.
     max_batch_tokens
         Input tokens of one batch, padding included; chosen for the engine by default.
+    timeout
+        Longest time in seconds that one batch may compute; the record that is to blame fails with
+        timeout. 0 is no limit.
     dry_run
         Show prompts, lengths and an estimate of the time; write nothing.
     fresh
         Start over: forget an unfinished job and replace a finished one's output.
+    retry_failed
+        Compute the rows again that failed in the engine (oom, engine_error, timeout, crashed), of
+        an unfinished job or a finished one; all other results stay.
     offline
         Never ask the network for a model.
+    endpoint_url
+        An S3-compatible server to use instead of the cloud's own.
     quiet
         No progress display.
     """
@@ -91,7 +123,7 @@ def run(
     from textmill.params import parse_settings
     from textmill.settings import read_settings
 
-    if str(output) == STANDARD_INPUT:
+    if output == STANDARD_INPUT:
         raise UsageError("-o needs the name of a file: a result appears whole, or not at all")
     if not inputs:
         raise UsageError("no input", hint="textmill run INPUT… -o OUTPUT; - reads standard input")
@@ -102,6 +134,12 @@ def run(
         "prompt": prompt,
         "id": id,
         "keep": tuple(keep or ()),
+        "input_format": input_format,
+        "format": format,
+        "input_filter": input_filter,
+        "join": join,
+        "output_filter": output_filter,
+        "shard": shard,
         "parameters": parse_settings(set or ()),
         "hyper_params": settings.hyper_params,
         "record_params": record_params,
@@ -113,6 +151,8 @@ def run(
         "precision": precision,
         "threads": threads,
         "max_batch_tokens": max_batch_tokens,
+        "timeout": timeout,
+        "endpoint_url": endpoint_url,
         "offline": offline or settings.offline,
         "home": settings.home,
     }
@@ -131,6 +171,7 @@ def run(
             **options,
             max_errors=max_errors,
             fresh=fresh,
+            retry_failed=retry_failed,
             command=["textmill", *sys.argv[1:]],
             on_progress=screen.update,
             on_start=screen.start,

@@ -16,7 +16,7 @@ Flag = Parameter(negative=())
 
 def score(
     predictions: Path,
-    references: Path,
+    references: str,
     *,
     on: str = "id",
     pred: str | None = None,
@@ -24,15 +24,17 @@ def score(
     metric: Annotated[list[str] | None, Parameter(negative=())] = None,
     stemmer: Annotated[bool, Flag] = False,
     json: Annotated[bool, Flag] = False,
+    offline: Annotated[bool, Flag] = False,
 ) -> int:
     """Score predictions (`textmill.cli.main` holds the text of its page).
 
     Parameters
     ----------
     predictions
-        JSON Lines with an id and a text: the output of a job, or of any other system.
+        JSON Lines or Parquet with an id and a text: the output of a job, or of any other system.
     references
-        JSON Lines with the same ids and the texts that were wanted.
+        JSON Lines or Parquet with the same ids and the texts that were wanted; a folder of
+        Parquet files; or hf://datasets/ORG/NAME[@REVISION][/PATH].
     on
         The field that joins the two files; PREDFIELD=REFFIELD where the names differ.
     pred
@@ -45,13 +47,20 @@ def score(
         Compare the stems of English words.
     json
         Print everything as JSON.
+    offline
+        Never ask the network for a data set.
     """
     import textmill
+    from textmill.cli import display
+    from textmill.settings import read_settings
 
     options: dict[str, Any] = {"metrics": metric} if metric else {}
-    scores = textmill.score(
-        predictions, references, on=on, pred=pred, ref=ref, stemmer=stemmer, **options
-    )
+    settings = read_settings()
+    options |= {"offline": offline or settings.offline, "home": settings.home}
+    with display.downloads(references, quiet=False) as options["on_transfer"]:
+        scores = textmill.score(
+            predictions, references, on=on, pred=pred, ref=ref, stemmer=stemmer, **options
+        )
     if json:
         import msgspec
 

@@ -74,10 +74,14 @@ class Engine(Protocol):
 
 
 class BatchError(Exception):
-    """A batch failed as a whole; the Loop splits it to find the culprit. `__cause__` says why."""
+    """A batch failed as a whole; the Loop splits it to find the culprit. `__cause__` says why.
 
-    def __init__(self, batch: Batch) -> None:
+    attempts: how often it was tried without others beside it.
+    """
+
+    def __init__(self, batch: Batch, *, attempts: int = 1) -> None:
         self.batch = batch
+        self.attempts = attempts
         super().__init__(f"batch {batch.number} of {len(batch.requests)} requests failed")
 
 

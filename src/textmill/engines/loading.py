@@ -6,13 +6,17 @@ when it is asked for.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 from msgspec import Struct
 
 from textmill.engines.base import Engine, Tokenizer
 from textmill.engines.checkpoint import Checkpoint, open_checkpoint
+from textmill.engines.isolated import DEFAULT_TIMEOUT_S, IsolatedEngine
+from textmill.engines.wire import Order
 from textmill.errors import UsageError
 
 
@@ -39,6 +43,7 @@ class _Order(Struct, frozen=True, kw_only=True):
     threads: int | None
     cache_dir: Path
     seed: int
+    timeout_s: float | None
 
 
 def load_model(
@@ -49,6 +54,7 @@ def load_model(
     threads: int | None = None,
     cache_dir: Path,
     seed: int = 0,
+    timeout_s: float | None = DEFAULT_TIMEOUT_S,
 ) -> LoadedModel:
     """Load a model folder into an engine.
 
@@ -58,9 +64,12 @@ def load_model(
     threads: CPU threads to use; None means all that this process may.
     cache_dir: where engines keep converted models.
     seed: of sampling, for batches whose parameters have none.
+    timeout_s: of the computing of one batch; one that takes longer fails. None means no limit.
 
-    Raises `UsageError` for a name that is not known, and whatever `open_checkpoint` and
-    `open_tokenizer` raise.
+    The engine computes in a process of its own, the echo engine excepted.
+
+    Raises `UsageError` for a name that is not known, whatever `open_checkpoint` and
+    `open_tokenizer` raise, and `ModelError` for an engine that cannot be loaded.
     """
     name = _AUTO if engine == "auto" else engine
     if name not in _LOADERS:
@@ -68,30 +77,54 @@ def load_model(
             f"there is no engine {engine!r}", hint=f"the engines are: {', '.join(ENGINES)}"
         )
     order = _Order(
-        folder=folder, precision=precision, threads=threads, cache_dir=cache_dir, seed=seed
+        folder=folder,
+        precision=precision,
+        threads=threads,
+        cache_dir=cache_dir,
+        seed=seed,
+        timeout_s=timeout_s,
     )
     return _LOADERS[name](order)
 
 
 def _load_ct2(order: _Order) -> LoadedModel:
-    from textmill.engines.ct2 import Ct2Engine
-    from textmill.engines.ct2_spec import PRECISIONS
+    from textmill.engines.ct2.cache import cached_model
+    from textmill.engines.ct2.rules import Ct2Rules
+    from textmill.engines.ct2.spec import PRECISIONS
     from textmill.engines.tokenizing import open_tokenizer
 
     precision = _precision(order, "ct2", PRECISIONS)
     if order.folder is None:
         raise UsageError("the ct2 engine needs a model")
     checkpoint = open_checkpoint(order.folder)
-    tokenizer: Tokenizer = open_tokenizer(order.folder)
-    engine = Ct2Engine(
-        checkpoint,
-        decode=tokenizer.decode,
-        precision=precision,
-        threads=order.threads,
-        cache_dir=order.cache_dir,
-        seed=order.seed,
+    workers = order.threads or _available_cpus()
+    rules = Ct2Rules.of(checkpoint.architecture, precision=precision, workers=workers)
+    model = cached_model(checkpoint, precision, order.cache_dir)
+    arguments = {
+        "model": str(model),
+        "rules": msgspec.to_builtins(rules),
+        "tokenizer": str(order.folder),
+        "seed": order.seed,
+    }
+    engine = IsolatedEngine(
+        Order("textmill.engines.ct2.engine:load", arguments),
+        rules,
+        parallel=workers,
+        timeout_s=order.timeout_s,
     )
+    try:
+        tokenizer: Tokenizer = open_tokenizer(order.folder)  # while the engine loads
+        engine.wait_until_loaded()
+    except BaseException:
+        engine.close()
+        raise
     return LoadedModel(checkpoint=checkpoint, tokenizer=tokenizer, engine=engine)
+
+
+def _available_cpus() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _load_echo(order: _Order) -> LoadedModel:

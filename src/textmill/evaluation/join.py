@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,30 +45,56 @@ class Counts(Struct, frozen=True, kw_only=True):
 
 
 class References:
-    """The references of a file, held in memory.
+    """The references of one file or of several, held in memory.
 
-    Takes about 100 bytes per record and its id and text. Raises `InputError` for a file without
+    Takes about 100 bytes per record and its id and text. Raises `InputError` for files without
     rows, two rows with one id, and rows without the id or the text.
     """
 
-    def __init__(self, path: Path, *, id_field: str = "id", field: str | None = None) -> None:
+    def __init__(
+        self, paths: Path | Sequence[Path], *, id_field: str = "id", field: str | None = None
+    ) -> None:
         """`field` holds the text; by default the only field that is text and not the id."""
-        self.path = path
+        self.paths = [paths] if isinstance(paths, Path) else list(paths)
         self.texts: list[str] = []
         self.places: dict[Hashable, int] = {}
         self.field = field or ""
-        lines = array("q")
-        for row in read_rows(path):
-            where = f"{path}, line {row.line}"
-            key = _key_of(row, id_field, where)
-            if key in self.places:
-                raise _duplicate(row, id_field, path, lines[self.places[key]])
-            self.field = self.field or _only_text_field(row, id_field, where, "reference", "--ref")
-            self.places[key] = len(self.texts)
-            self.texts.append(_reference(row, self.field, where))
-            lines.append(row.line)
+        self._id_field = id_field
+        self._lines = array("q")
+        self._starts: list[int] = []
+        for path in self.paths:
+            self._starts.append(len(self.texts))
+            for row in read_rows(path):
+                self._add(row, path)
         if not self.texts:
-            raise InputError(f"{path}: no references in it")
+            raise InputError(f"{self.label}: no references in it")
+
+    @property
+    def label(self) -> str:
+        """The files, for messages."""
+        return ", ".join(map(str, self.paths))
+
+    def _add(self, row: Row, path: Path) -> None:
+        where = f"{path}, line {row.line}"
+        key = _key_of(row, self._id_field, where)
+        if key in self.places:
+            raise self._repeated(row, path, self.places[key])
+        self.field = self.field or _only_text_field(
+            row, self._id_field, where, "reference", "--ref"
+        )
+        self.places[key] = len(self.texts)
+        self.texts.append(_reference(row, self.field, where))
+        self._lines.append(row.line)
+
+    def _repeated(self, row: Row, path: Path, place: int) -> InputError:
+        earlier = self.paths[bisect_right(self._starts, place) - 1]
+        if earlier == path:
+            return _duplicate(row, self._id_field, path, self._lines[place])
+        return InputError(
+            f"{path}, line {row.line} has the id {row.value[self._id_field]!r}, which "
+            f"{earlier}, line {self._lines[place]} has too",
+            hint="ids must be unique; remove one of the rows, or name another field with --on",
+        )
 
 
 class Join:
@@ -195,7 +222,7 @@ class Join:
     def _no_common_id(self, row: Row) -> InputError:
         known = next(iter(self._references.places))
         return InputError(
-            f"{self._path}: none of its ids is in {self._references.path}; for example "
+            f"{self._path}: none of its ids is in {self._references.label}; for example "
             f"{row.value[self._id_field]!r} here and {known!r} there",
             hint="name the id field of both files with --on, or of each with --on PREDID=REFID; "
             'the number 1 and the text "1" are different ids',

@@ -1,4 +1,4 @@
-"""Rows of a JSON Lines file, for scoring."""
+"""Rows of a JSON Lines or Parquet file, for scoring."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ import msgspec
 
 from textmill.errors import InputError
 from textmill.records.lines import LongLine, read_lines
+from textmill.records.parquet import MAGIC, read_parquet_values
 from textmill.records.strict import is_blank, parse_object, repeated_key
 from textmill.records.unfit import Unfit, quoted
+from textmill.storage.base import input_errors
 from textmill.storage.inputs import open_input
 
 MAX_LINE_BYTES = 64 << 20
@@ -30,12 +32,16 @@ class Row(NamedTuple):
 
 def read_rows(path: Path) -> Iterator[Row]:
     """The objects of a JSON Lines file, one a line; plain, gzip or zstd, told by its first bytes.
+    A Parquet file, told likewise, has a row for each of its own; `line` is the row's number.
 
     Blank lines are skipped. A file whose first key is in single quotes holds Python dicts, not
     JSON (SageMaker writes its results so), and is read as Python literals throughout. Raises
     `InputError`, naming the line, for anything else, for lines over 64 MiB and for what cannot be
     read or unpacked.
     """
+    if _is_parquet(path):
+        yield from _parquet_rows(path)
+        return
     parse: Callable[[bytes], Any] | None = None
     for number, line in _lines(path):
         if is_blank(line):
@@ -43,6 +49,21 @@ def read_rows(path: Path) -> Iterator[Row]:
         if parse is None:
             parse = _literal if line.lstrip().startswith(b"{'") else _json
         yield Row(number, _object(line, parse, f"{path}, line {number}"))
+
+
+def _is_parquet(path: Path) -> bool:
+    with input_errors(str(path)):
+        if not path.is_file():
+            return False
+        with path.open("rb") as stream:
+            return stream.read(4) in MAGIC
+
+
+def _parquet_rows(path: Path) -> Iterator[Row]:
+    with input_errors(str(path)), path.open("rb") as stream:
+        for number, columns in read_parquet_values(stream, str(path)):
+            decoded = {name: msgspec.json.decode(value) for name, value in columns.items()}
+            yield Row(number, decoded)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:

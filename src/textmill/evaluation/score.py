@@ -102,7 +102,7 @@ class Scores(Struct, frozen=True, kw_only=True):
 
 def score(
     predictions: Path | str,
-    references: Path | str,
+    references: Path | str | Sequence[Path | str],
     *,
     on: str = "id",
     pred: str | None = None,
@@ -110,8 +110,9 @@ def score(
     metrics: Sequence[str] = ROUGE_TYPES,
     stemmer: bool = False,
 ) -> Scores:
-    """Score the predictions of one JSON Lines file against the references of another.
+    """Score the predictions of one file against the references of another, or of several.
 
+    Files are JSON Lines or Parquet, told by their content.
     on: the field that joins them; `PREDFIELD=REFFIELD` where the names differ.
     pred: the field of a prediction, text or a list of which the first counts. Default: the first
         of generated_texts, generated_text, text and prediction that there is, else the only text.
@@ -128,12 +129,13 @@ def score(
         raise ParameterError("metrics", metrics, "must be a list of names")
     metric = Rouge(metrics, stemmer=stemmer)
     prediction_id, reference_id = id_fields(on)
-    held = References(Path(references), id_field=reference_id, field=ref)
+    paths = [references] if isinstance(references, str | Path) else references
+    held = References([Path(path) for path in paths], id_field=reference_id, field=ref)
     join = Join(Path(predictions), held, id_field=prediction_id, field=pred)
     values = _values(metric, join, len(held.texts))
     return Scores(
         predictions=str(predictions),
-        references=str(references),
+        references=held.label,
         pred=join.field,
         ref=held.field,
         scores=tuple(_mean(name, metric, values[name]) for name in metric.names),

@@ -9,17 +9,21 @@ from msgspec import Raw
 
 from textmill.core import JsonText, Record, Rejected
 from textmill.errors import ErrorCode
+from textmill.records.filters import filter_input
+from textmill.records.jsonpath import Path
 from textmill.records.shape import ORDINAL_ID, TEXT_FIELD, Plan, Shape, plan_columns
 from textmill.records.strict import Fields, decode_string
 from textmill.records.unfit import Unfit, listed, quoted
 
 _CARRIAGE_RETURN = 0x0D
+_WHITE = b" \t\r"
 _MAX_PLANS = 256
 _MAX_COLUMNS_PLANNED = 256
 _MAX_UNUSED = 1000
 _MAX_NAME_CHARACTERS = 100
 
 _decode_list = msgspec.json.Decoder(list[Raw]).decode
+_encode = msgspec.json.Encoder().encode
 _decode_any = msgspec.json.Decoder().decode
 
 
@@ -36,11 +40,12 @@ class RecordBuilder:
         self._unused: dict[str, None] = {}
         self._kept_seen: set[str] = set()
         self._id_field = shape.id_field
+        self._takes_rows = shape.takes_rows
         self._plans: dict[tuple[str, ...], Plan] = {}
 
     @property
     def unused_columns(self) -> tuple[str, ...]:
-        """Columns that nothing reads, in the order met; the first 1,000."""
+        """Columns that nothing reads, in the order met; the first 1,000. A join reads all."""
         return tuple(self._unused)
 
     @property
@@ -48,13 +53,28 @@ class RecordBuilder:
         """Columns to keep that no record had."""
         return tuple(name for name in self.shape.keep if name not in self._kept_seen)
 
-    def build(self, fields: Fields, ordinal: int, file: str, line: int) -> Record | Rejected:
+    def build(
+        self,
+        fields: Fields,
+        ordinal: int,
+        file: str,
+        line: int,
+        row: JsonText | None = None,
+    ) -> Record | Rejected:
         """The row's record, or why it cannot be one.
 
         fields: the columns, values as JSON text. line: 1-based, where the row begins.
+        row: the row as JSON, where it was JSON; else it is the object of its columns. Only an
+        input filter and a join look at it.
         """
         try:
-            return self.record(fields, ordinal, file, line)
+            if not self._takes_rows:
+                return self.record(fields, ordinal, file, line)
+            source = untouched(object_text(fields) if row is None else row.strip(_WHITE))
+            fields = self._model_fields(source, fields)
+            return self.record(
+                fields, ordinal, file, line, source=source if self.shape.join else None
+            )
         except Unfit as error:
             return rejected(error, self.id_of(fields, ordinal), ordinal, file, line)
 
@@ -65,8 +85,30 @@ class RecordBuilder:
         raw = fields.get(self._id_field)
         return None if raw is None else untouched(raw)
 
-    def record(self, fields: Fields, ordinal: int, file: str, line: int) -> Record:
-        """The row's record. Raises `Unfit`."""
+    def _model_fields(self, row: JsonText, fields: Fields) -> Fields:
+        """The columns of the row that the record is made of. Raises `Unfit`."""
+        shape = self.shape
+        return filter_input(
+            shape.input_filter or Path(),
+            row,
+            fields,
+            text_field=TEXT_FIELD,
+            beside=(shape.id_field, *shape.keep),
+        )
+
+    def record(
+        self,
+        fields: Fields,
+        ordinal: int,
+        file: str,
+        line: int,
+        *,
+        source: JsonText | None = None,
+    ) -> Record:
+        """The record of columns that were filtered already. Raises `Unfit`.
+
+        source: the row to join the result to.
+        """
         plan = self._plans.get(tuple(fields)) or self._plan(fields)
         if plan.misspelt:
             raise _misspelt(*plan.misspelt)
@@ -76,6 +118,7 @@ class RecordBuilder:
             texts=self._texts(fields),
             params=_parameters(plan, fields) if plan.params else None,
             kept=_kept(plan, fields) if plan.kept else (),
+            source=source,
             file=file,
             line=line,
         )
@@ -106,7 +149,7 @@ class RecordBuilder:
         """Plan for a set of columns not met before, remembered within limits."""
         plan = plan_columns(self.shape, fields)
         self._kept_seen.update(name for name, _ in plan.kept)
-        for name in plan.unused:
+        for name in () if self.shape.join else plan.unused:
             if len(self._unused) < _MAX_UNUSED:
                 self._unused[name[:_MAX_NAME_CHARACTERS]] = None
         if len(self._plans) >= _MAX_PLANS:
@@ -123,7 +166,13 @@ def rejected(error: Unfit, id_: JsonText | None, ordinal: int, file: str, line: 
     )
 
 
-def untouched(value: Raw) -> JsonText:
+def object_text(fields: Fields) -> JsonText:
+    """Columns as one JSON object."""
+    members = [b"%b: %b" % (_encode(name), bytes(value)) for name, value in fields.items()]
+    return b"{%b}" % b", ".join(members)
+
+
+def untouched(value: Raw | bytes) -> JsonText:
     """A value as it was written.
 
     Only a carriage return between its tokens becomes a space: readers that take it for the end
@@ -161,7 +210,7 @@ def _parameters(plan: Plan, fields: Fields) -> dict[str, Any]:
     return {name: _parameter(name, fields[name]) for name in plan.params}
 
 
-def _parameter(name: str, value: Raw) -> Any:
+def _parameter(name: str, value: Raw | JsonText) -> Any:
     try:
         return _decode_any(value)
     except msgspec.ValidationError as error:
@@ -173,7 +222,7 @@ def _misspelt(name: str, meant: str) -> Unfit:
     return Unfit(
         ErrorCode.BAD_PARAMETER,
         f"{quoted(name)} is not a parameter: did you mean {meant}? (If it is a column of your "
-        "data, keep it with --keep or rename it)",
+        "data, keep it with --keep, leave it out with --input-filter or rename it)",
     )
 
 

@@ -7,33 +7,48 @@ Nothing that a file may hold raises an exception.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 from msgspec import Raw
 
 from textmill.core import JsonText, Record, Rejected
 from textmill.errors import ErrorCode
-from textmill.records.builder import RecordBuilder, rejected
+from textmill.records.builder import RecordBuilder, rejected, untouched
 from textmill.records.lines import (
     MAX_LINE_BYTES,
     ByteSource,
     Lines,
     LongLine,
+    count_lines,
     read_lines,
 )
 from textmill.records.shape import ORDINAL_ID
-from textmill.records.strict import Fields, is_blank, parse_object, repeated_key
+from textmill.records.strict import Fields, is_blank, parse_object, parse_row, repeated_key
 from textmill.records.unfit import Unfit, quoted
+
+Rewrite = Callable[[Fields], Fields]
 
 
 class JsonlReader:
     """Reads files of JSON Lines. What was noticed about the rows is in the builder."""
 
-    def __init__(self, builder: RecordBuilder, *, max_line_bytes: int = MAX_LINE_BYTES) -> None:
+    def __init__(
+        self,
+        builder: RecordBuilder,
+        *,
+        max_line_bytes: int = MAX_LINE_BYTES,
+        rewrite: Rewrite | None = None,
+        id_key: str | None = None,
+    ) -> None:
+        """`rewrite`: makes the record's columns of the line's keys, for formats whose lines are
+        not records yet; it may raise `Unfit`. `id_key`: where such a line has its id.
+        """
         self.builder = builder
         self._max_line_bytes = max_line_bytes
-        self._id_field = builder.shape.id_field
+        self._rewrite = rewrite
+        self._id_field = id_key or builder.shape.id_field
+        self._parse = parse_row if builder.shape.takes_rows else parse_object
         self._leading_id_pattern = _leading_id_pattern(self._id_field)
 
     def read(
@@ -53,11 +68,15 @@ class JsonlReader:
             if rows:
                 yield rows
 
+    def count(self, source: ByteSource) -> int:
+        """How many lines there are, blank ones included; `read` skips those."""
+        return count_lines(source)
+
     def _read_block(self, block: Lines, file: str, ordinal: int) -> list[Record | Rejected]:
         rows: list[Record | Rejected] = []
         for number, line in enumerate(block.lines, block.first):
             try:
-                fields = parse_object(line)
+                fields = self._parse(line)
             except Unfit as error:
                 if is_blank(line):
                     self.builder.blank_lines += 1
@@ -74,11 +93,21 @@ class JsonlReader:
         self, line: bytes, fields: Fields, ordinal: int, file: str, number: int
     ) -> Record | Rejected:
         key = repeated_key(line, fields)
-        if key is None:
-            return self.builder.build(fields, ordinal, file, number)
-        error = Unfit(ErrorCode.BAD_JSON, f"the key {quoted(key)} appears twice")
-        id_ = None if key == self._id_field else self.builder.id_of(fields, ordinal)
-        return rejected(error, id_, ordinal, file, number)
+        if key is not None:
+            error = Unfit(ErrorCode.BAD_JSON, f"the key {quoted(key)} appears twice")
+            id_ = None if key == self._id_field else self._id_of(fields, ordinal)
+            return rejected(error, id_, ordinal, file, number)
+        try:
+            columns = self._rewrite(fields) if self._rewrite else fields
+        except Unfit as error:
+            return rejected(error, self._id_of(fields, ordinal), ordinal, file, number)
+        return self.builder.build(columns, ordinal, file, number, line)
+
+    def _id_of(self, fields: Fields, ordinal: int) -> JsonText | None:
+        if self._id_field == ORDINAL_ID:
+            return str(ordinal).encode()
+        raw = fields.get(self._id_field)
+        return None if raw is None else untouched(raw)
 
     def _too_long(self, line: LongLine, file: str, ordinal: int) -> Rejected:
         error = Unfit(

@@ -17,7 +17,9 @@ MAX_LINE_BYTES = 16 * 1024 * 1024
 HEAD_BYTES = 4096
 """How much of a line that is too long is kept, to find its id."""
 
-_BLOCK_BYTES = 256 * 1024
+BLOCK_BYTES = 256 * 1024
+"""How much of a stream is read at once."""
+
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -51,8 +53,8 @@ def read_lines(
     Holds one block (256 KiB) and one unfinished line of at most `max_line_bytes`.
     """
     number = 1
-    unfinished = _Unfinished(max_line_bytes)
-    for data in _blocks(source, min(_BLOCK_BYTES, max_line_bytes)):
+    unfinished = Unfinished(max_line_bytes)
+    for data in read_blocks(source, min(BLOCK_BYTES, max_line_bytes)):
         end = data.find(b"\n")
         unfinished.add(data[:end] if end >= 0 else data)
         if end < 0:
@@ -67,7 +69,7 @@ def read_lines(
         if lines:
             yield Lines(number, lines)
         number += len(lines)
-        unfinished = _Unfinished(max_line_bytes)
+        unfinished = Unfinished(max_line_bytes)
         unfinished.add(data[last + 1 :])
     if unfinished.too_long:
         yield unfinished.long_line(number)
@@ -75,8 +77,8 @@ def read_lines(
         yield Lines(number, [unfinished.text()])
 
 
-def _blocks(source: ByteSource, size: int) -> Iterator[bytes]:
-    """The stream's bytes in blocks, without a byte order mark at its start."""
+def read_blocks(source: ByteSource, size: int) -> Iterator[bytes]:
+    """The stream's bytes in blocks of at most `size`, without a byte order mark at its start."""
     start = b""
     while len(start) < len(_BOM) and (data := source.read(size)):
         start += data
@@ -86,8 +88,8 @@ def _blocks(source: ByteSource, size: int) -> Iterator[bytes]:
         yield data
 
 
-class _Unfinished:
-    """A line whose end was not met yet."""
+class Unfinished:
+    """A line whose end was not met yet; only its head once it is over the limit."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -95,6 +97,7 @@ class _Unfinished:
         self.size_bytes = 0
 
     def add(self, data: bytes) -> None:
+        """Append."""
         if not data:
             return
         if not self.too_long:
@@ -105,10 +108,22 @@ class _Unfinished:
 
     @property
     def too_long(self) -> bool:
+        """Whether it is over the limit."""
         return self.size_bytes > self._max_bytes
 
     def text(self) -> bytes:
+        """What is held of it."""
         return b"".join(self._parts)
 
     def long_line(self, number: int) -> LongLine:
+        """The report of a line that is too long."""
         return LongLine(number, self.size_bytes, self.text())
+
+
+def count_lines(source: ByteSource) -> int:
+    """How many lines `source` has; the last needs no end."""
+    lines, last = 0, b"\n"
+    for data in read_blocks(source, BLOCK_BYTES):
+        lines += data.count(b"\n")
+        last = data[-1:]
+    return lines + (last != b"\n")

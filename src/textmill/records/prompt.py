@@ -14,6 +14,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import Raw, Struct
 
+from textmill.core import JsonText
 from textmill.errors import ErrorCode, PromptError
 from textmill.records.strict import Fields, decode_string
 from textmill.records.unfit import Unfit, listed, quoted
@@ -87,7 +88,7 @@ def _plain_text(name: str, value: bytes) -> str:
     return value.decode()
 
 
-def _find(name: str, fields: Fields) -> Raw | None:
+def _find(name: str, fields: Fields) -> Raw | JsonText | None:
     raw = fields.get(name)
     if raw is not None or "." not in name:
         return raw

@@ -1,8 +1,13 @@
 """Results to JSON Lines: strict JSON in UTF-8, one line per record whatever its text holds.
 
 Result line: `{"id": …, <kept columns, in the order asked for>, "generated_texts": […]}`.
+A job that joins writes the row as it was read, with `{"generated_texts": […]}` in it; an output
+filter writes whatever JSON it selects.
 Error line: `{"id": …, "file": …, "line": …, "code": …, "message": …}`; `file` only where a job has
 several, and `id` is null where it could not be read.
+
+A result line gets `"finish_reasons"`, `"input_tokens"` and `"output_tokens"` at its end when the
+output format tells about them (`records.formats.needs_details`).
 
 The id and the kept columns are the bytes that the input had.
 """
@@ -12,8 +17,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
+from msgspec import Struct
 
-from textmill.core import JsonText, Record, Rejected
+from textmill.core import FinishReason, JsonText, Record, Rejected
+from textmill.records.filters import filter_output, join
+from textmill.records.jsonpath import Path
 
 _encode = msgspec.json.Encoder().encode
 
@@ -25,25 +33,62 @@ _LINE_ENDS = (
 """Characters beyond ASCII that some readers, Python's `splitlines` among them, end a line at."""
 
 
-def result_line(record: Record, texts: Sequence[str]) -> bytes:
-    """The line of a record that has its texts, in the order they are given."""
-    if record.kept:
-        kept = b"".join([b"%b: %b, " % column for column in record.kept])
-    else:
-        kept = b""
+class Details(Struct, frozen=True):
+    """What some output formats tell about a record besides its texts.
+
+    finish_reasons: why each text ended. input_tokens, output_tokens: of all its texts together.
+    """
+
+    finish_reasons: tuple[FinishReason, ...]
+    input_tokens: int
+    output_tokens: int
+
+    def members(self) -> bytes:
+        """As further members of a JSON object."""
+        reasons = b", ".join([b'"%b"' % reason.encode() for reason in self.finish_reasons])
+        return b', "finish_reasons": [%b], "input_tokens": %d, "output_tokens": %d' % (
+            reasons,
+            self.input_tokens,
+            self.output_tokens,
+        )
+
+
+def result_line(
+    record: Record,
+    texts: Sequence[str],
+    *,
+    details: Details | None = None,
+    output_filter: Path | None = None,
+) -> bytes:
+    """The line of a record that has its texts, in the order they are given.
+
+    Raises `Unfit` where the result does not have what the output filter asks for.
+    """
     generated = b", ".join([json_string(text) for text in texts])
-    return b'{"id": %b, %b"generated_texts": [%b]}\n' % (record.id, kept, generated)
+    more = details.members() if details else b""
+    if record.source is not None:
+        line = join(record.source, b'{"generated_texts": [%b]%b}' % (generated, more))
+    elif record.kept:
+        kept = b"".join([b"%b: %b, " % column for column in record.kept])
+        line = b'{"id": %b, %b"generated_texts": [%b]%b}' % (record.id, kept, generated, more)
+    else:
+        line = b'{"id": %b, "generated_texts": [%b]%b}' % (record.id, generated, more)
+    return (line if output_filter is None else filter_output(output_filter, line)) + b"\n"
 
 
-def error_line(rejected: Rejected, *, with_file: bool = False) -> bytes:
-    """The line of a record that has no result. `with_file` names the input it came from."""
+def error_line(rejected: Rejected, *, with_file: bool = False, attempts: int = 1) -> bytes:
+    """The line of a record that has no result.
+
+    with_file: name the input it came from. attempts: how often the engine tried it alone.
+    """
     file = b'"file": %b, ' % json_string(rejected.file) if with_file else b""
-    return b'{"id": %b, %b"line": %d, "code": "%b", "message": %b}\n' % (
+    return b'{"id": %b, %b"line": %d, "code": "%b", "message": %b, "attempts": %d}\n' % (
         rejected.id or b"null",
         file,
         rejected.line,
         rejected.code.encode(),
         json_string(rejected.message),
+        attempts,
     )
 
 

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from textmill.core import JsonText
 from textmill.errors import UsageError
+from textmill.records.jsonpath import Path
 from textmill.records.prompt import Prompt
 from textmill.records.unfit import quoted
 
@@ -28,7 +29,7 @@ _LIKENESS = 0.8
 
 
 class Shape(Struct, frozen=True, kw_only=True):
-    """How to read a record out of a JSON object.
+    """How to read a record out of a JSON object, or with an input filter or a join, of any JSON.
 
     id_field: the column with the id, or `@ordinal`.
     prompt: the template of the text; None takes `text_inputs` as it is.
@@ -36,8 +37,11 @@ class Shape(Struct, frozen=True, kw_only=True):
     parameters: the names of generation parameters.
     record_params: whether records may carry parameters of their own; if not, a column named like
         one is a column like any other.
+    input_filter: what of a row the record is made of; the id and the columns to keep are found
+        in the whole row as well.
+    join: whether the output is the whole row with the result in it.
 
-    Raises `UsageError` for a `keep` that would collide with the output's own keys.
+    Raises `UsageError` for a `keep` that would collide with the output's own keys, or with a join.
     """
 
     id_field: str = "id"
@@ -45,8 +49,15 @@ class Shape(Struct, frozen=True, kw_only=True):
     keep: tuple[str, ...] = ()
     parameters: frozenset[str] = frozenset()
     record_params: bool = True
+    input_filter: Path | None = None
+    join: bool = False
 
     def __post_init__(self) -> None:
+        if self.join and self.keep:
+            raise UsageError(
+                f"there is nothing to keep ({', '.join(self.keep)}): a join writes every column",
+                hint="choose columns of the joined row with an output filter instead",
+            )
         for name in OUTPUT_FIELDS:
             if name in self.keep:
                 raise UsageError(
@@ -57,6 +68,11 @@ class Shape(Struct, frozen=True, kw_only=True):
                 )
         if len(set(self.keep)) < len(self.keep):
             raise UsageError(f"a column is to be kept twice: {', '.join(self.keep)}")
+
+    @property
+    def takes_rows(self) -> bool:
+        """Whether rows are wanted whole, and may be any JSON value."""
+        return self.join or self.input_filter is not None
 
     @property
     def data_columns(self) -> frozenset[str]:

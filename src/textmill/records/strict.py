@@ -8,7 +8,8 @@ whatever is copied to the output comes back byte for byte.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeVar
 
 import msgspec
 from msgspec import Raw
@@ -22,11 +23,15 @@ MAX_NESTING = 100
 """Levels of arrays and objects, the line's own included. A fixed number, because the decoder's own
 limit depends on how deep the caller's stack happens to be."""
 
-Fields = Mapping[str, Raw]
+Fields = Mapping[str, Raw] | Mapping[str, JsonText]
 """A record's columns: decoded names, values as JSON text."""
+
+Decoded = TypeVar("Decoded")
 
 _WHITE = b" \t\r"
 _LONG_BYTES = 65536
+_VALUE_STARTS = frozenset(bytes([byte]) for byte in b'["-0123456789tfn')
+_decode_value = msgspec.json.Decoder(Raw).decode
 _decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 decode_string = msgspec.json.Decoder(str).decode
 
@@ -53,12 +58,27 @@ def parse_object(line: bytes) -> dict[str, Raw]:
 
     A key that appears twice is not noticed here: see `repeated_key`.
     """
+    return _strictly(_decode_fields, line)
+
+
+def parse_row(line: bytes) -> dict[str, Raw]:
+    """The columns of a line that may be any JSON value: none where it is not an object.
+
+    Raises `Unfit` (bad_json) when it is not strict JSON.
+    """
+    if line.lstrip(_WHITE)[:1] not in _VALUE_STARTS:
+        return parse_object(line)
+    _strictly(_decode_value, line)
+    return {}
+
+
+def _strictly(decode: Callable[[bytes], Decoded], line: bytes) -> Decoded:
     try:
         if not line.isascii():
             line.decode()
         if len(line) > MAX_NESTING:
             _check_nesting(line)
-        return _decode_fields(line)
+        return decode(line)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise Unfit(ErrorCode.BAD_JSON, _explain(line, error)) from error
 

@@ -33,3 +33,13 @@ def listed(names: Iterable[str]) -> str:
     shown = ", ".join(quoted(name) for name in every[:_MAX_NAMES]) or "nothing"
     more = len(every) - _MAX_NAMES
     return f"{shown} and {more} more" if more > 0 else shown
+
+
+def not_utf8(text: bytes, at: int, whole: str) -> str:
+    """Says that byte `at` of `text` is not UTF-8, and what to do. whole: "line" or "row"."""
+    if text.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "not UTF-8 but UTF-16: convert the file (iconv -f UTF-16 -t UTF-8)"
+    return (
+        f"not UTF-8: byte 0x{text[at]:02x} at byte {at + 1} of the {whole}; if the file is in "
+        "another encoding, convert it (iconv -f WINDOWS-1252 -t UTF-8)"
+    )

@@ -6,14 +6,18 @@ Memory stays bounded whatever the data claims to expand to.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
+from contextlib import closing
 from typing import Any, BinaryIO, Protocol, cast
 
 from textmill.errors import InputError
+from textmill.storage.base import Store
 
 GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _SKIPPABLE_ZSTD = {bytes([0x50 + n, 0x2A, 0x4D, 0x18]) for n in range(16)}
 _MAGIC_BYTES = 4
+_CHUNK_BYTES = 1 << 20
 
 _ZSTD_STEP_BYTES = 256
 """Compressed bytes decoded at once. The smallest zstd block is 4 bytes and expands to 128 KiB,
@@ -52,6 +56,16 @@ def decompressed(stored: Stored, path: str) -> Reader:
     if stored.magic == ZSTD_MAGIC or stored.magic in _SKIPPABLE_ZSTD:
         return _Zstd(stored, path)
     return stored
+
+
+def text_lines(store: Store, name: str) -> Iterator[bytes]:
+    """The lines of a file, decompressed, without their ends; one after the last end is left out."""
+    with closing(store.open(name)) as stream:
+        text = decompressed(Stored(cast(BinaryIO, stream)), store.label(name))
+        rest = b""
+        while data := text.read(_CHUNK_BYTES):
+            *lines, rest = (rest + data).split(b"\n")
+            yield from lines
 
 
 def _truncated(path: str, kind: str, position: int) -> InputError:

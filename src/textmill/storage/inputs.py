@@ -70,7 +70,7 @@ def expand_inputs(patterns: Sequence[str]) -> tuple[InputFile, ...]:
     if not patterns:
         raise InputError("no input was given")
     files = tuple(_described(path) for pattern in patterns for path in _matches(pattern))
-    _refuse_repeats(files)
+    refuse_repeats(files)
     return files
 
 
@@ -115,7 +115,8 @@ def _similar_hint(path: str) -> str:
     return f"did you mean {folder / close[0]}?" if close else f"looked in {folder.absolute()}"
 
 
-def _refuse_repeats(files: Sequence[InputFile]) -> None:
+def refuse_repeats(files: Sequence[InputFile]) -> None:
+    """Raise `InputError` if a file of this machine is there twice, by whatever name."""
     seen: dict[tuple[int, int], str] = {}
     for file in files:
         with input_errors(file.path):

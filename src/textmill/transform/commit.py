@@ -7,14 +7,21 @@ anywhere in here merges again.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
+from textmill.core import JsonText
 from textmill.errors import InvariantError, OutputError
+from textmill.records.base import Writer
+from textmill.records.writers import JsonlWriter
 from textmill.storage.base import Store
+from textmill.storage.compress import compressor
 from textmill.transform.job import JobFolder
+from textmill.transform.journal import Carried
 from textmill.transform.parts import Part, Row
 
 
@@ -32,6 +39,7 @@ class Totals(Struct, kw_only=True):
 
     The identity `rows == ok + failed + invalid` is checked, and every ordinal is there once.
     invalid: rows that could not become a request; failed: rows the engine could not answer.
+    copied: rows with the text and parameters of an earlier row, whose result they have.
     truncated: inputs cut by --truncate. hit_length_limit: results whose text met max_new_tokens.
     """
 
@@ -40,6 +48,7 @@ class Totals(Struct, kw_only=True):
     failed: int = 0
     invalid: int = 0
     codes: dict[str, int] = msgspec.field(default_factory=dict)
+    copied: int = 0
     truncated: int = 0
     hit_length_limit: int = 0
     input_tokens: int = 0
@@ -50,16 +59,15 @@ class Totals(Struct, kw_only=True):
         self.rows += 1
         self.input_tokens += row.inp
         self.output_tokens += row.out
+        self.copied += row.copied
         self.truncated += row.cut
         self.hit_length_limit += row.limit
         if not row.code:
             self.ok += 1
             return
         self.codes[row.code] = self.codes.get(row.code, 0) + 1
-        if row.code in ENGINE_CODES:
-            self.failed += 1
-        else:
-            self.invalid += 1
+        self.failed += row.has_failed
+        self.invalid += row.is_invalid
 
     def check(self, rows_in: int) -> None:
         """Raise `InvariantError` unless rows_in = ok + failed + invalid."""
@@ -70,26 +78,32 @@ class Totals(Struct, kw_only=True):
             )
 
 
-ENGINE_CODES = frozenset({"oom", "engine_error", "timeout", "crashed"})
+class OutputPlan(Struct, frozen=True, kw_only=True):
+    """How result lines become the output file.
+
+    open_writer: a fresh writer; the result lines, which it may read first, tell it their types.
+    """
+
+    open_writer: Callable[[Iterable[JsonText]], Writer]
 
 
 class _Target:
     """An output file in the making: lines go in, its digest comes out."""
 
-    def __init__(self, store: Store, name: str) -> None:
+    def __init__(self, store: Store, name: str, writer: Writer) -> None:
         self.name = name
+        self._writer, self._compressor = writer, compressor(name)
         self._file = store.target(name)
         self._sha256 = hashlib.sha256()
         self.rows = self.bytes = 0
 
-    def write(self, lines: list[bytes]) -> None:
-        data = b"".join(lines)
-        self._file.write(data)
-        self._sha256.update(data)
+    def write(self, lines: list[JsonText]) -> None:
+        self._append(self._compressor.encode(self._writer.encode(lines)))
         self.rows += len(lines)
-        self.bytes += len(data)
 
     def commit(self) -> OutputDigest:
+        self._append(self._compressor.encode(self._writer.finish()))
+        self._append(self._compressor.finish())
         self._file.commit()
         return OutputDigest(
             name=self.name, rows=self.rows, bytes=self.bytes, sha256=self._sha256.hexdigest()
@@ -98,16 +112,28 @@ class _Target:
     def discard(self) -> None:
         self._file.discard()
 
+    def _append(self, data: bytes) -> None:
+        if data:
+            self._file.write(data)
+            self._sha256.update(data)
+            self.bytes += len(data)
 
-def merge(folder: JobFolder, windows: int, rows_in: int) -> tuple[Totals, list[OutputDigest]]:
+
+def merge(
+    folder: JobFolder, windows: int, rows_in: int, plan: OutputPlan, carried: Carried
+) -> tuple[Totals, list[OutputDigest]]:
     """Write OUT and OUT.errors.jsonl in input order from the parts of `windows` windows.
 
     Both appear by rename. An error file of an earlier job is removed if this one has no errors.
+    carried: what the parts no longer tell of rows that an earlier job of this output finished.
     """
-    totals = Totals()
-    results = _Target(folder.store, folder.name)
-    errors = _Target(folder.store, folder.errors_name)
-    try:
+    totals = Totals(**msgspec.structs.asdict(carried))
+    with ExitStack() as stack:
+        writer = plan.open_writer(_result_lines(folder, windows))
+        results = _Target(folder.store, folder.name, writer)
+        stack.callback(results.discard)
+        errors = _Target(folder.store, folder.errors_name, JsonlWriter())
+        stack.callback(errors.discard)
         for number in range(windows):
             _merge_part(folder, number, totals, results, errors)
         totals.check(rows_in)
@@ -117,25 +143,33 @@ def merge(folder: JobFolder, windows: int, rows_in: int) -> tuple[Totals, list[O
         if errors.rows:
             digests.append(errors.commit())
         else:
-            errors.discard()
             folder.store.remove(folder.errors_name)
-    except BaseException:
-        results.discard()
-        errors.discard()
-        raise
     return totals, digests
 
 
 def _merge_part(
     folder: JobFolder, number: int, totals: Totals, results: _Target, errors: _Target
 ) -> None:
-    part, _ = folder.read_part(number)
-    part.rows.sort(key=lambda row: row.n)
+    part = _sorted_part(folder, number)
     _check_ordinals(f"{folder.label}.job, part {number}", part, first=totals.rows)
     for row in part.rows:
         totals.count(row)
-    results.write([bytes(row.ok) + b"\n" for row in part.rows if not row.code])
-    errors.write([bytes(row.error) + b"\n" for row in part.rows if row.code])
+    results.write([bytes(row.ok) for row in part.rows if not row.code])
+    errors.write([bytes(row.error) for row in part.rows if row.code])
+
+
+def _result_lines(folder: JobFolder, windows: int) -> Iterator[JsonText]:
+    """All result lines in input order."""
+    for number in range(windows):
+        for row in _sorted_part(folder, number).rows:
+            if not row.code:
+                yield bytes(row.ok)
+
+
+def _sorted_part(folder: JobFolder, number: int) -> Part:
+    part, _ = folder.read_part(number)
+    part.rows.sort(key=lambda row: row.n)
+    return part
 
 
 def _check_ordinals(label: str, part: Part, *, first: int) -> None:

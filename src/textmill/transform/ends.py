@@ -4,39 +4,39 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
-from msgspec import Raw, Struct
+from msgspec import Struct
 
 from textmill.core import (
     Batch,
     Completion,
-    Failure,
-    FinishReason,
     Outcome,
     Record,
-    Rejected,
     Request,
 )
-from textmill.core import Sequence as Generated
 from textmill.engines.base import Tokenizer
 from textmill.errors import InputError
-from textmill.records.results import error_line, result_line
-from textmill.transform.job import JobFolder
+from textmill.transform.duplicates import Copier, Copy, Duplicates
 from textmill.transform.ledger import Ledger
-from textmill.transform.parts import Part, Row
-from textmill.transform.windows import Preparer, Rows, Window, reject
+from textmill.transform.parts import Part
+from textmill.transform.rows import Piece, RowMaker
+from textmill.transform.windows import Preparer, Rows, Window
 
 _READ_AHEAD_WINDOWS = 2
 
 
 class _Ready(Struct):
-    """A window with what an earlier run left of it. `window` is None when nothing is to be done."""
+    """A window with what an earlier run left of it. `window` is None when nothing is to be done.
+
+    copies: of each record that repeats an earlier one, the ordinal of that.
+    """
 
     part: Part
     end: int
     window: Window | None
+    copies: Mapping[int, int]
 
 
 class JobSource:
@@ -47,14 +47,13 @@ class JobSource:
         windows: Iterable[Rows],
         preparer: Preparer,
         ledger: Ledger,
-        folder: JobFolder,
-        *,
-        with_file: bool,
+        maker: RowMaker,
     ) -> None:
-        """`with_file`: error lines name the input file."""
-        self._with_file = with_file
+        self._maker = maker
         self._windows, self._preparer = windows, preparer
-        self._ledger, self._folder = ledger, folder
+        self._ledger, self._folder = ledger, ledger.folder
+        self._duplicates = Duplicates()
+        self.copier = Copier(self._duplicates.remembered)
         self._queue: queue.Queue[_Ready | BaseException | None] = queue.Queue(_READ_AHEAD_WINDOWS)
         self._stop = threading.Event()
         self.rows_read = 0
@@ -93,13 +92,26 @@ class JobSource:
         return None if done else batch
 
     def _begin(self, ready: _Ready) -> Sequence[Request]:
-        window = ready.window
+        window, part = ready.window, ready.part
+        self.copier.originals(part.rows)
         if window is None:
-            self._ledger.skip(ready.part)
+            self._ledger.skip(part)
             return ()
-        rejected = (rejected_row(row, with_file=self._with_file) for row in window.rejected)
-        self._ledger.open(window, ready.part, ready.end, rejected)
-        return window.requests
+        rejected = (self._maker.rejected(row) for row in window.rejected)
+        self._ledger.open(window, part, ready.end, rejected)
+        if ready.copies:
+            self._begin_copies(window, ready)
+        return [request for request in window.requests if request.ordinal not in ready.copies]
+
+    def _begin_copies(self, window: Window, ready: _Ready) -> None:
+        done = {row.n: row for row in ready.part.rows}
+        copies = [
+            Copy(window.records[ordinal], ordinal in window.truncated)
+            for ordinal in ready.copies
+            if ordinal not in done
+        ]
+        pairs = self.copier.copies(copies, ready.copies, done)
+        self._ledger.enter([self._maker.copied(*pair) for pair in pairs])
 
     def _read_ahead(self) -> None:
         try:
@@ -121,8 +133,21 @@ class JobSource:
                 hint="the file was changed after it was written; start over with --fresh",
             )
         if part.complete:
-            return _Ready(part, end, None)
-        return _Ready(part, end, self._preparer.prepare(number, rows))
+            admitted = _admitted(part, rows)
+            self._duplicates.find((r, self._preparer.params_of(r)) for r in admitted)
+            return _Ready(part, end, None, {})
+        window = self._preparer.prepare(number, rows)
+        params = {request.ordinal: request.params for request in window.requests}
+        copies = self._duplicates.find(
+            (record, params[ordinal]) for ordinal, record in window.records.items()
+        )
+        return _Ready(part, end, window, copies)
+
+
+def _admitted(part: Part, rows: Rows) -> Iterator[Record]:
+    """The records of a complete window that became requests, in order."""
+    invalid = {row.n for row in part.rows if row.is_invalid}
+    return (r for r in rows if isinstance(r, Record) and r.ordinal not in invalid)
 
 
 def _fits(part: Part, rows: Rows) -> bool:
@@ -140,31 +165,21 @@ def _drain(waiting: queue.Queue[_Ready | BaseException | None]) -> None:
         return
 
 
-class _Piece(Struct, frozen=True):
-    """What became of one text of a record."""
-
-    outcome: Outcome
-    texts: tuple[str, ...]
-
-    @property
-    def sequences(self) -> tuple[Generated, ...]:
-        """What was generated; nothing where the engine failed."""
-        return self.outcome.sequences if isinstance(self.outcome, Completion) else ()
-
-
 class _Pieces(Struct):
     """A record with several texts, of which some are still to come."""
 
-    pieces: list[_Piece | None]
+    pieces: list[Piece | None]
     left: int
 
 
 class JobSink:
     """Outcomes decoded, joined to their records, and entered in the ledger."""
 
-    def __init__(self, tokenizer: Tokenizer, ledger: Ledger, *, with_file: bool) -> None:
-        """`with_file`: error lines name the input file."""
-        self._tokenizer, self._ledger, self._with_file = tokenizer, ledger, with_file
+    def __init__(
+        self, tokenizer: Tokenizer, ledger: Ledger, copier: Copier, maker: RowMaker
+    ) -> None:
+        self._tokenizer, self._ledger = tokenizer, ledger
+        self._copier, self._maker = copier, maker
         self._waiting: dict[int, _Pieces] = {}
 
     def give(self, outcomes: Sequence[Outcome]) -> None:
@@ -172,9 +187,12 @@ class JobSink:
         rows = []
         for outcome, texts in zip(outcomes, self._texts(outcomes), strict=True):
             record = self._ledger.record(outcome.request.ordinal)
-            pieces = self._join(record, _Piece(outcome, texts))
+            pieces = self._join(record, Piece(outcome, texts))
             if pieces:
-                rows.append(self._row(record, pieces))
+                truncated = self._ledger.was_truncated(record.ordinal)
+                rows.append(self._maker.answered(record, pieces, truncated=truncated))
+        pairs = self._copier.originals(rows)
+        rows += [self._maker.copied(*pair) for pair in pairs]
         self._ledger.enter(rows)
 
     def _texts(self, outcomes: Sequence[Outcome]) -> Iterator[tuple[str, ...]]:
@@ -186,7 +204,7 @@ class JobSink:
         texts = iter(self._tokenizer.decode([ids for some in sequences for ids in some]))
         return (tuple(islice(texts, len(some))) for some in sequences)
 
-    def _join(self, record: Record, piece: _Piece) -> Sequence[_Piece]:
+    def _join(self, record: Record, piece: Piece) -> Sequence[Piece]:
         """All pieces of the record, in the order of its texts, once the last is here."""
         if len(record.texts) == 1:
             return (piece,)
@@ -200,35 +218,3 @@ class JobSink:
             return ()
         del self._waiting[record.ordinal]
         return [piece for piece in waiting.pieces if piece is not None]
-
-    def _row(self, record: Record, pieces: Sequence[_Piece]) -> Row:
-        for piece in pieces:
-            if isinstance(piece.outcome, Failure):
-                return rejected_row(rejection(record, piece.outcome), with_file=self._with_file)
-        return result_row(record, pieces, truncated=self._ledger.was_truncated(record.ordinal))
-
-
-def result_row(record: Record, pieces: Sequence[_Piece], *, truncated: bool) -> Row:
-    """A record's answers as a row of a part file. All of the pieces are completions."""
-    inp = out = 0
-    limit = False
-    for piece in pieces:
-        inp += len(piece.outcome.request.ids)
-        for sequence in piece.sequences:
-            out += len(sequence.ids)
-            limit = limit or sequence.finish is FinishReason.LENGTH
-    texts = [text for piece in pieces for text in piece.texts]
-    line = Raw(result_line(record, texts)[:-1])
-    return Row(record.ordinal, ok=line, inp=inp, out=out, cut=truncated, limit=limit)
-
-
-def rejection(record: Record, failure: Failure) -> Rejected:
-    """A record that the engine could not answer; with several texts, says which one it was."""
-    which = f"text {failure.request.index}: " if len(record.texts) > 1 else ""
-    return reject(record, failure.code, which + failure.message)
-
-
-def rejected_row(rejected: Rejected, *, with_file: bool) -> Row:
-    """A row without a result, as its error line."""
-    line = Raw(error_line(rejected, with_file=with_file)[:-1])
-    return Row(rejected.ordinal, error=line, code=rejected.code)

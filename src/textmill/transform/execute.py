@@ -12,32 +12,39 @@ from textmill.batching.clock import RealClock
 from textmill.batching.loop import Loop, LoopStats
 from textmill.batching.scheduler import Scheduler
 from textmill.engines.base import Engine, Tokenizer
-from textmill.transform.commit import OutputDigest, Totals, merge, write_manifest
+from textmill.transform.commit import OutputDigest, OutputPlan, Totals, merge, write_manifest
 from textmill.transform.ends import JobSink, JobSource
 from textmill.transform.job import JobFolder
+from textmill.transform.journal import History, JobJournal
 from textmill.transform.ledger import ErrorBudget, Ledger, Progress
 from textmill.transform.plan import JobSpec, window_sizes
+from textmill.transform.rows import RowMaker
 from textmill.transform.windows import Preparer, Rows, gather, reject_duplicates
 
 OnProgress = Callable[[Progress], None]
 
 
 class Executed(Struct, frozen=True, kw_only=True):
-    """What a finished job amounts to. `seconds` is of this run; `resumed` rows are an earlier's."""
+    """What a finished job amounts to.
+
+    seconds: of this run. resumed: rows that an earlier run finished. history: of all runs.
+    """
 
     totals: Totals
     outputs: list[OutputDigest]
     stats: LoopStats
     seconds: float
     resumed: int
+    history: History
 
 
 class Worker(Struct, frozen=True, kw_only=True):
-    """What computes: the engine, its tokenizer, and how records are made ready for them."""
+    """What computes: the engine, its tokenizer, how records are made ready, what they become."""
 
     engine: Engine
     tokenizer: Tokenizer
     preparer: Preparer
+    maker: RowMaker
 
 
 def execute(
@@ -45,46 +52,66 @@ def execute(
     folder: JobFolder,
     worker: Worker,
     chunks: Iterable[Rows],
+    output: OutputPlan,
     *,
     budget: ErrorBudget,
     total: int | None,
-    several_inputs: bool,
     on_progress: OnProgress,
     describe: Callable[[Executed], dict[str, Any]],
 ) -> Executed:
     """Run or resume the job in `folder`, whose lock the caller holds, to its commit.
 
-    chunks: the input's rows in order. several_inputs: error lines name the file.
+    chunks: the input's rows in order. total: how many they are, if that is known.
     describe: makes the manifest.
     Raises `TooManyErrors` when the budget is passed; finished rows stay in the folder.
     """
     started = time.monotonic()
-    progress = Progress(total=total)
-    ledger = Ledger(folder, budget, progress, on_progress, RealClock())
+    journal = JobJournal(*folder.journal())
+    try:
+        progress = Progress(total=total)
+        ledger = Ledger(
+            folder, journal, budget, progress, on_progress=on_progress, clock=RealClock()
+        )
+        stats, rows_in = _compute(spec, worker, chunks, ledger, journal)
+        totals, outputs = merge(folder, ledger.windows, rows_in, output, journal.history.carried)
+        executed = Executed(
+            totals=totals,
+            outputs=outputs,
+            stats=stats,
+            seconds=time.monotonic() - started,
+            resumed=progress.resumed,
+            history=journal.history,
+        )
+        write_manifest(folder, describe(executed))
+    finally:
+        journal.close()
+    folder.remove()
+    return executed
+
+
+def _compute(
+    spec: JobSpec,
+    worker: Worker,
+    chunks: Iterable[Rows],
+    ledger: Ledger,
+    journal: JobJournal,
+) -> tuple[LoopStats, int]:
+    """Have every row in a part. Returns what was done for it, and how many rows there are."""
     windows = reject_duplicates(gather(chunks, window_sizes()))
-    source = JobSource(windows, worker.preparer, ledger, folder, with_file=several_inputs)
-    capabilities = worker.engine.capabilities
-    scheduler = Scheduler(spec.limits, worker.engine.group, padded=capabilities.padded)
+    source = JobSource(windows, worker.preparer, ledger, worker.maker)
+    padded = worker.engine.capabilities.padded
     loop = Loop(
         source,
-        scheduler,
+        Scheduler(spec.limits, worker.engine.group, padded=padded),
         worker.engine,
-        JobSink(worker.tokenizer, ledger, with_file=several_inputs),
+        JobSink(worker.tokenizer, ledger, source.copier, worker.maker),
+        journal=journal,
     )
     source.start()
     try:
         stats = loop.run()
+        ledger.check_budget()
     finally:
         source.close()
         ledger.close()
-    totals, outputs = merge(folder, ledger.windows, source.rows_read)
-    executed = Executed(
-        totals=totals,
-        outputs=outputs,
-        stats=stats,
-        seconds=time.monotonic() - started,
-        resumed=progress.resumed,
-    )
-    write_manifest(folder, describe(executed))
-    folder.remove()
-    return executed
+    return stats, source.rows_read

@@ -32,6 +32,7 @@ class JobFolder:
         self._folder = f"{name}.job/"
         self.spool = f"{self._folder}stdin.jsonl"
         self._record = f"{self._folder}job.json"
+        self._journal = f"{self._folder}journal.jsonl"
         self._lock: Lock | None = None
 
     @property
@@ -50,6 +51,12 @@ class JobFolder:
         return self.store.names(f"{self._folder}parts/")
 
     @property
+    def part_numbers(self) -> list[int]:
+        """The windows that have a part, in order."""
+        start = len(f"{self._folder}parts/")
+        return sorted({int(name[start:].partition(".")[0]) for name in self.part_names})
+
+    @property
     def holds_rows(self) -> bool:
         """Whether an earlier run left finished rows. Rows without a job.json are nobody's."""
         return self.store.stat(self._record) is not None and bool(self.part_names)
@@ -66,9 +73,9 @@ class JobFolder:
     def _part_name(self, window: int) -> str:
         return f"{self._folder}parts/{window:05d}.jsonl"
 
-    def journal(self) -> Log:
-        """The log of what was tried."""
-        return self.store.log(f"{self._folder}journal.jsonl")
+    def journal(self) -> tuple[Log, str]:
+        """The log of what was tried, and what the user knows it by."""
+        return self.store.log(self._journal), self.store.label(self._journal)
 
     def check_lock(self) -> None:
         """Raise `OutputError` if another run has taken the job over."""
@@ -87,9 +94,12 @@ class JobFolder:
 
     def leave(self) -> None:
         """Let the lock go. The folder stays if it holds finished rows, else it is removed."""
-        if self._lock is not None:
+        if self._lock is None:
+            return
+        try:
             if not self.holds_rows:
                 self.remove()
+        finally:
             self._lock.release()
             self._lock = None
 
@@ -100,12 +110,18 @@ class JobFolder:
         """
         now = spec.identity()
         if not fresh and (before := self.store.read(self._record)) is not None:
-            if different := changes(self._identity_of(before), now):
+            different = changes(self._identity_of(before), now)
+            if not different:
+                return
+            if self.holds_rows:
                 self._refuse(different)
-            return
-        self._forget_rows()
-        data = msgspec.json.format(msgspec.json.encode(now), indent=1)
-        self.store.replace(self._record, data)
+        self.forget_rows()
+        self.describe(spec)
+
+    def describe(self, spec: JobSpec) -> None:
+        """Write what the job is: from now on the rows in the folder are its own."""
+        data = msgspec.json.encode(spec.identity())
+        self.store.replace(self._record, msgspec.json.format(data, indent=1))
 
     def _identity_of(self, record: bytes) -> dict[str, str]:
         try:
@@ -123,15 +139,15 @@ class JobFolder:
             hint="run the line it was started with, start over with --fresh, or choose another -o",
         )
 
-    def _forget_rows(self) -> None:
-        """Without a job.json the rows are nobody's, so it goes first: a kill leaves no half."""
+    def forget_rows(self) -> None:
+        """Remove all rows. Without a job.json they are nobody's, so it goes first."""
         self.store.remove(self._record)
         self.store.clear(f"{self._folder}parts/")
-        self.store.remove(f"{self._folder}journal.jsonl")
+        self.store.clear(self._journal)
 
     def remove(self) -> None:
         """The job is committed, or holds nothing: remove the folder, the lock last."""
-        self._forget_rows()
+        self.forget_rows()
         self.store.remove(self.spool)
         self.store.clear(self._folder)
 

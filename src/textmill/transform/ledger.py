@@ -13,6 +13,7 @@ from textmill.batching.clock import Clock
 from textmill.core import Record
 from textmill.errors import TooManyErrors, UsageError
 from textmill.transform.job import JobFolder
+from textmill.transform.journal import JobJournal, Progressed, now
 from textmill.transform.parts import Part, PartWriter, Row
 from textmill.transform.windows import Window
 
@@ -36,6 +37,17 @@ class Progress(Struct):
         """Rows without a result."""
         return sum(self.codes.values())
 
+    def event(self) -> Progressed:
+        """The same, for the journal."""
+        return Progressed(
+            at=now(),
+            rows=self.rows,
+            resumed=self.resumed,
+            ok=self.ok,
+            total=self.total,
+            codes=dict(self.codes),
+        )
+
     def count(self, rows: Iterable[Row], *, resumed: bool = False) -> None:
         """Add finished rows."""
         for row in rows:
@@ -46,6 +58,10 @@ class Progress(Struct):
                 self.example = self.example or bytes(row.error).decode()
             else:
                 self.ok += 1
+
+
+ENOUGH_ROWS = 1000
+"""Rows after which a share of failures says something about those to come."""
 
 
 class ErrorBudget(Struct, frozen=True):
@@ -73,10 +89,16 @@ class ErrorBudget(Struct, frozen=True):
             )
         return budget
 
-    def check(self, progress: Progress) -> None:
-        """Raise `TooManyErrors` as soon as the budget cannot be kept any more."""
+    def check(self, progress: Progress, *, final: bool = False) -> None:
+        """Raise `TooManyErrors` as soon as the budget cannot be kept any more.
+
+        A share of an unknown number of rows is taken of those that are done, once there are
+        enough of them to tell; `final`: they are all there are.
+        """
         limit = self.rows
         if self.share is not None:
+            if progress.total is None and not final and progress.rows < ENOUGH_ROWS:
+                return
             limit = int(self.share * max(progress.total or 0, progress.rows))
         if limit is None or progress.errors <= limit:
             return
@@ -107,12 +129,14 @@ class Ledger:
     def __init__(
         self,
         folder: JobFolder,
+        journal: JobJournal,
         budget: ErrorBudget,
         progress: Progress,
+        *,
         on_progress: Callable[[Progress], None],
         clock: Clock,
     ) -> None:
-        self._folder, self._budget = folder, budget
+        self.folder, self._journal, self._budget = folder, journal, budget
         self.progress, self._on_progress = progress, on_progress
         self._clock = clock
         self._unsynced: set[PartWriter] = set()
@@ -136,7 +160,7 @@ class Ledger:
         self.windows += 1
         self.progress.count(part.rows, resumed=True)
         done = {row.n for row in part.rows}
-        writer = PartWriter(self._folder.part(window.number), end=end)
+        writer = PartWriter(self.folder.part(window.number), end=end)
         state = _Open(window, writer, done, window.rows - len(done))
         self._open[window.number] = state
         self._window_of.update(dict.fromkeys(window.records, state))
@@ -178,7 +202,7 @@ class Ledger:
         self._unsynced.add(state.writer)
         if complete:
             self._forget(state)
-        if self._clock.now() - self._synced_at >= self._folder.store.sync_seconds:
+        if self._clock.now() - self._synced_at >= self.folder.store.sync_seconds:
             self._sync()
         self._tell()
 
@@ -190,9 +214,10 @@ class Ledger:
 
     def _sync(self) -> None:
         """Sync what was written since the last time; complete windows need their file no more."""
-        self._folder.check_lock()
+        self.folder.check_lock()
         for writer in self._unsynced:
             writer.sync()
+        self._journal.progress(self.progress.event())
         for writer in self._complete:
             writer.close()
         self._unsynced.clear()
@@ -202,6 +227,10 @@ class Ledger:
     def _tell(self) -> None:
         self._budget.check(self.progress)
         self._on_progress(self.progress)
+
+    def check_budget(self) -> None:
+        """Raise `TooManyErrors` if more rows of the whole job failed than allowed."""
+        self._budget.check(self.progress, final=True)
 
     def close(self) -> None:
         """Give the files back; what was written stays."""

@@ -62,6 +62,11 @@ def describe(
         "prompt": spec.prompt,
         "id": spec.id_field,
         "keep": spec.keep,
+        "output_format": spec.output_format,
+        "compression": spec.compression,
+        "input_filter": spec.input_filter,
+        "output_filter": spec.output_filter,
+        "join": spec.join,
         "seed": spec.seed,
         "sample": spec.sample,
         "max_input_tokens": spec.max_input_tokens,
@@ -85,6 +90,8 @@ def _run(executed: Executed) -> dict[str, Any]:
         "rows_per_second": round(rows / seconds, 2),
         "tokens_per_second": round(tokens / seconds, 1),
         "batches": stats.batches,
+        "requests": stats.requests,
+        "split_batches": len(executed.history.splits),
         "padding_share": round(stats.padding_share, 4),
         "outside_engine_share": round(stats.starved_seconds / max(stats.seconds, 1e-9), 4),
     }
@@ -99,6 +106,15 @@ def _warnings(spec: JobSpec, executed: Executed, base: Params) -> list[str]:
         warnings.append(
             f"{totals.hit_length_limit:,} results met their length limit and may be cut; unless a"
             f" record says otherwise it is max_new_tokens={base.max_new_tokens} (from: {origin})"
+        )
+    if totals.copied:
+        warnings.append(
+            f"{totals.copied:,} rows have the text and parameters of an earlier row and its result"
+        )
+    if executed.history.shrunk:
+        warnings.append(
+            f"memory ran out {len(executed.history.shrunk):,} times; from then on batches had at"
+            f" most {min(executed.history.shrunk):,} input tokens (--max-batch-tokens)"
         )
     if totals.truncated:
         warnings.append(

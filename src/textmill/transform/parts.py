@@ -28,7 +28,9 @@ class Row(Struct, omit_defaults=True):
 
     n: its ordinal. ok: its output line as JSON, or error: its error line as JSON.
     inp, out: tokens read and written. cut: its input was truncated. limit: an output met the
-    length limit. code: the error's code.
+    length limit. code: the error's code. copied: it has the result of an equal, earlier row.
+    made: what the engine made, where the output line does not show it plainly.
+    again: no row but the word that the failed row of this ordinal is to be done again.
     """
 
     n: int
@@ -39,6 +41,23 @@ class Row(Struct, omit_defaults=True):
     cut: bool = False
     limit: bool = False
     code: str = ""
+    copied: bool = False
+    made: Raw = Raw(b"")
+    again: bool = False
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the engine could not answer the row."""
+        return self.code in ENGINE_CODES
+
+    @property
+    def is_invalid(self) -> bool:
+        """Whether the row could not become a request."""
+        return bool(self.code) and not self.has_failed
+
+
+ENGINE_CODES = frozenset({"oom", "engine_error", "timeout", "crashed"})
+"""Codes of rows that the engine could not answer; those of all others are invalid."""
 
 
 class _Marker(Struct):
@@ -74,7 +93,8 @@ def read_part(log: Log, label: str) -> tuple[Part, int]:
     wrong *before* another whole frame is damage, and so are two different rows of one ordinal:
     both are refused with an `InputError` that names `label`.
     """
-    part, end = Part([]), 0
+    by_ordinal: dict[int, Row] = {}
+    window_rows, end = None, 0
     data = log.read()
     lines: list[bytes] = []
     position = 0
@@ -87,20 +107,21 @@ def read_part(log: Log, label: str) -> tuple[Part, int]:
             if _MARKER in data[position:]:
                 raise _damaged(label, f"the frame at byte {end} is broken, and more follows it")
             break
-        part.rows.extend(map(_decode_row, lines))
-        part.window_rows = _decode_marker(line).rows
+        rows = list(map(_decode_row, lines))
+        _enter(rows, by_ordinal, label)
+        forgotten = any(row.again for row in rows)
+        window_rows = None if forgotten else _decode_marker(line).rows
         lines, end = [], position
-    part.rows = _each_once(part.rows, label)
-    return part, end
+    return Part(list(by_ordinal.values()), window_rows), end
 
 
-def _each_once(rows: list[Row], label: str) -> list[Row]:
-    """The rows without repetitions: a frame may be there twice, two accounts of one row may not."""
-    by_ordinal: dict[int, Row] = {}
+def _enter(rows: list[Row], by_ordinal: dict[int, Row], label: str) -> None:
+    """Add a frame's rows. A frame may be there twice, two accounts of one row may not."""
     for row in rows:
-        if by_ordinal.setdefault(row.n, row) != row:
+        if row.again:
+            by_ordinal.pop(row.n, None)
+        elif by_ordinal.setdefault(row.n, row) != row:
             raise _damaged(label, f"row {row.n} is there twice, and not the same")
-    return list(by_ordinal.values())
 
 
 def _damaged(label: str, what: str) -> InputError:

@@ -41,14 +41,24 @@ def check_sample(sample: int | None) -> None:
 class InputDigest(Struct, frozen=True, kw_only=True):
     """One input file as it was when the job began.
 
-    lines: counted after decompression. version: as the store gives it (`storage.base.Entry`).
+    version: as the store gives it (`storage.base.Entry`).
+    sha256: None for an object of a store, which is not read twice: its version stands for it.
+    rows: blank lines included; None where only reading would tell.
+    span: of a shard, the stretch of bytes in which its rows begin.
     """
 
     name: str
     bytes: int
-    sha256: str
-    lines: int
-    version: str = ""
+    version: str
+    sha256: str | None = None
+    rows: int | None = None
+    span: tuple[int, int] | None = None
+
+    @property
+    def content(self) -> str:
+        """What is equal for equal contents."""
+        content = f"sha256 {self.sha256}" if self.sha256 else f"version {self.version}"
+        return f"{content}, bytes {self.span[0]} to {self.span[1]}" if self.span else content
 
 
 class ModelIdentity(Struct, frozen=True, kw_only=True):
@@ -72,6 +82,8 @@ class JobSpec(Struct, frozen=True, kw_only=True):
     seed: keys all sampling. sample: only the first so many rows.
     versions: of what a text depends on: textmill, the engine, the tokenizers.
     max_input_tokens: longest input; truncate: cut longer ones instead of refusing them.
+    output_format, compression: of the output file.
+    input_filter, output_filter, join: `records.filters`.
     """
 
     inputs: tuple[InputDigest, ...]
@@ -88,14 +100,20 @@ class JobSpec(Struct, frozen=True, kw_only=True):
     max_input_tokens: int | None
     truncate: bool
     limits: BatchLimits
+    output_format: str
+    compression: str
+    input_filter: str | None
+    output_filter: str | None
+    join: bool
     versions: Mapping[str, str]
 
     def identity(self) -> dict[str, str]:
         """The parts that must be equal for a resume, each as canonical JSON."""
         names = ("engine", "precision", "prompt", "id_field", "keep", "record_params", "seed")
         limits = ("sample", "max_input_tokens", "truncate")
-        parts: dict[str, Any] = {name: getattr(self, name) for name in names + limits}
-        parts |= {f"input {n}": f"sha256 {i.sha256}" for n, i in enumerate(self.inputs, 1)}
+        shape = ("output_format", "compression", "input_filter", "output_filter", "join")
+        parts: dict[str, Any] = {name: getattr(self, name) for name in names + limits + shape}
+        parts |= {f"input {n}": one.content for n, one in enumerate(self.inputs, 1)}
         parts |= {f"model file {name}": f"sha256 {sha}" for name, _, sha in self.model.files}
         parts |= {f"parameter {name}": value for name, (value, _) in self.parameters.items()}
         parts |= msgspec.to_builtins(self.limits)

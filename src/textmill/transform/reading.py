@@ -1,129 +1,31 @@
-"""A job's input: what it is, its digest, and its rows."""
+"""The rows of a job's input, and what tells it from any other input."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
-from pathlib import Path
-from typing import Any, BinaryIO, cast
-
-import msgspec
-from msgspec import Struct
+from typing import Any
 
 from textmill.core import Record
-from textmill.errors import InputError, UsageError
+from textmill.errors import InputError
+from textmill.records.base import ByteStream, Reader
 from textmill.records.builder import RecordBuilder
-from textmill.records.jsonl import JsonlReader
+from textmill.records.formats import Format, open_reader
 from textmill.records.shape import Shape
-from textmill.storage.base import STANDARD_INPUT, Store, Stream
-from textmill.storage.decompress import Reader as ByteReader
-from textmill.storage.decompress import Stored, decompressed
-from textmill.storage.inputs import expand_inputs, open_input
-from textmill.storage.local import LocalStore
+from textmill.storage.base import digest_of
+from textmill.transform.inputs import JobInput
 from textmill.transform.plan import InputDigest
 from textmill.transform.windows import Rows
 
 _CHUNK_BYTES = 1 << 20
 
-Inputs = str | Path | Sequence[str | Path] | Iterable[Mapping[str, Any]]
-
-
-class InputFile(Struct, frozen=True):
-    """One file of a job's input: where it is, and what the user calls it."""
-
-    store: Store
-    name: str
-    label: str
-
-    def open(self) -> Stream:
-        """Its bytes as they are stored. Raises `InputError`."""
-        return self.store.open(self.name)
-
-    @property
-    def version(self) -> str:
-        """Changes with the content. Raises `InputError` if the file has gone."""
-        entry = self.store.stat(self.name)
-        if entry is None:
-            raise InputError(f"{self.label} is not there any more")
-        return entry.version
-
-
-def patterns_of(inputs: Inputs) -> list[str] | None:
-    """File patterns, or None when the inputs are records themselves."""
-    if isinstance(inputs, str | Path):
-        return [str(inputs)]
-    if isinstance(inputs, Sequence) and all(isinstance(one, str | Path) for one in inputs):
-        return [str(one) for one in inputs]
-    return None
-
-
-def find_inputs(inputs: Inputs, store: Store, spool: str) -> list[InputFile]:
-    """The files to read. What can be read only once is copied to `spool`, so a resume can."""
-    patterns = patterns_of(inputs)
-    if patterns is None:
-        _spool_records(inputs, store, spool)
-        return [InputFile(store, spool, "records")]
-    files = expand_inputs(patterns)
-    once = [file for file in files if file.size_bytes is None]
-    if len(once) > 1:
-        raise UsageError("only one input can be standard input or a pipe")
-    for file in once:
-        _spool_stream(file.path, store, spool)
-    return [
-        _local_file(file.path)
-        if file.size_bytes is not None
-        else InputFile(store, spool, _label(file.path))
-        for file in files
-    ]
-
-
-def _label(path: str) -> str:
-    return "standard input" if path == STANDARD_INPUT else path
-
-
-def _local_file(path: str) -> InputFile:
-    return InputFile(LocalStore(Path(path).parent), Path(path).name, path)
-
-
-def _spool_stream(path: str, store: Store, spool: str) -> None:
-    with open_input(path) as stream:
-        _spool(iter(lambda: stream.read(_CHUNK_BYTES), b""), store, spool)
-
-
-def _spool(chunks: Iterable[bytes], store: Store, spool: str) -> None:
-    copy = store.target(spool)
-    try:
-        for data in chunks:
-            copy.write(data)
-        copy.commit()
-    finally:
-        copy.discard()
-
-
-def _spool_records(inputs: Any, store: Store, spool: str) -> None:
-    _spool(_encoded(inputs), store, spool)
-
-
-def _encoded(inputs: Any) -> Iterator[bytes]:
-    encode = msgspec.json.Encoder().encode
-    for number, record in enumerate(inputs):
-        if not isinstance(record, Mapping):
-            raise InputError(
-                f"input {number} is a {type(record).__name__}, not a dict",
-                hint="give a path, several paths, or an iterable of dicts",
-            )
-        try:
-            yield encode(dict(record)) + b"\n"
-        except (TypeError, UnicodeEncodeError, msgspec.MsgspecError) as error:
-            raise InputError(f"input {number} cannot be written as JSON: {error}") from error
-
 
 class _Hashed:
     """A stream that hashes what is read of it, from its start."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: ByteStream) -> None:
         self._stream = stream
         self._sha256 = hashlib.sha256()
         self.size_bytes = 0
@@ -141,62 +43,49 @@ class _Hashed:
         return self._sha256.hexdigest()
 
 
-def digest_input(file: InputFile) -> InputDigest:
-    """Size, digest and lines of one input. Raises `InputError`, for damaged gzip and zstd too."""
-    version = file.version
-    with closing(file.open()) as stream:
-        hashed, lines, last = _Hashed(stream), 0, b"\n"
-        text = decompressed(Stored(cast(BinaryIO, hashed)), file.label)
-        while data := text.read(_CHUNK_BYTES):
-            lines += data.count(b"\n")
-            last = data[-1:]
-        sha256 = hashed.hexdigest()
-    return InputDigest(
-        name=file.label,
-        bytes=hashed.size_bytes,
-        sha256=sha256,
-        lines=lines + (last != b"\n"),
-        version=version,
-    )
-
-
 class RowReader:
     """All rows of a job in order, at most `sample` of them. Keeps what was noticed on the way."""
 
-    def __init__(
-        self,
-        files: Sequence[InputFile],
-        shape: Shape,
-        *,
-        sample: int | None,
-        digests: Sequence[InputDigest] = (),
-    ) -> None:
-        """`digests`: the files as they must still be when they have been read."""
-        self._files, self._sample, self._digests = files, sample, digests
+    def __init__(self, files: Sequence[JobInput], shape: Shape, *, sample: int | None) -> None:
+        self._files, self._sample = files, sample
         self.builder = RecordBuilder(shape)
         """What was noticed about the rows."""
-        self._reader = JsonlReader(self.builder)
+        self._readers: dict[Format, Reader] = {}
         self.with_params = 0
         """Records read so far that carry parameters."""
 
-    def chunks(self) -> Iterator[Rows]:
-        """Lists of rows, file after file, ordinals without a gap."""
+    def digests(self) -> tuple[InputDigest, ...]:
+        """What each input is. Local ones are read for it: damage is found before any work."""
+        return tuple(self._digest(file) for file in self._files)
+
+    def chunks(self, digests: Iterable[InputDigest] = ()) -> Iterator[Rows]:
+        """Lists of rows, file after file, ordinals without a gap.
+
+        digests: the files as they must still be when they have been read.
+        """
         for rows in self._all_rows():
             self.with_params += sum(1 for row in rows if isinstance(row, Record) and row.params)
             yield rows
-        for file, digested in zip(self._files, self._digests, strict=False):
+        for file, digested in zip(self._files, digests, strict=False):
             if file.version != digested.version:
                 raise InputError(
                     f"{digested.name} has changed while it was read",
                     hint="run again when nothing writes to it any more",
                 )
 
+    def reader(self, format_: Format) -> Reader:
+        """The reader of a format, the same for all files."""
+        if format_ not in self._readers:
+            self._readers[format_] = open_reader(format_, self.builder)
+        return self._readers[format_]
+
     def _all_rows(self) -> Iterator[Rows]:
         left = self._sample
         ordinal = 0
         for file in self._files:
             with closing(file.open()) as stream:
-                for rows in self._reader.read(_text_of(stream, file.label), file.label, ordinal):
+                text = file.text_of(stream)
+                for rows in self.reader(file.format).read(text, file.label, ordinal):
                     ordinal += len(rows)
                     if left is None:
                         yield rows
@@ -206,6 +95,48 @@ class RowReader:
                     if left <= 0:
                         return
 
+    def _digest(self, file: JobInput) -> InputDigest:
+        version = file.version
+        if file.format == "parquet":
+            return self._digest_parquet(file, version)
+        if not file.is_local:
+            entry = file.store.stat(file.name)
+            size_bytes = entry.size_bytes if entry else 0
+            return InputDigest(name=file.label, bytes=size_bytes, version=version, span=file.span)
+        with closing(file.open()) as stream:
+            if file.span is None:
+                hashed: Any = _Hashed(stream)
+                rows = self.reader(file.format).count(file.text_of(hashed))
+            else:
+                hashed = _Hashed(file.text_of(stream))
+                rows = self.reader(file.format).count(hashed)
+            sha256 = hashed.hexdigest()
+        return InputDigest(
+            name=file.label,
+            bytes=hashed.size_bytes,
+            version=version,
+            sha256=sha256,
+            rows=rows,
+            span=file.span,
+        )
 
-def _text_of(stream: Stream, label: str) -> ByteReader:
-    return decompressed(Stored(cast(BinaryIO, stream)), label)
+    def _digest_parquet(self, file: JobInput, version: str) -> InputDigest:
+        with closing(file.open()) as stream:
+            rows = self.reader("parquet").count(stream)
+        entry = file.store.stat(file.name)
+        return InputDigest(
+            name=file.label,
+            bytes=entry.size_bytes if entry else 0,
+            version=version,
+            sha256=digest_of(file.store, file.name) if file.is_local else None,
+            rows=rows,
+        )
+
+
+def total_rows(inputs: Iterable[InputDigest], sample: int | None) -> int | None:
+    """How many rows a job will read, if that can be known."""
+    counts = [one.rows for one in inputs]
+    known = [rows for rows in counts if rows is not None]
+    if len(known) < len(counts):
+        return None
+    return sum(known) if sample is None else min(sum(known), sample)

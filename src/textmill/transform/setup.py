@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,9 +17,11 @@ from textmill.catalog.hub import Hub
 from textmill.catalog.leases import lease
 from textmill.core import Params
 from textmill.engines.checkpoint import Checkpoint
+from textmill.engines.isolated import DEFAULT_TIMEOUT_S
 from textmill.engines.loading import LoadedModel, load_model
 from textmill.errors import ParameterError, PromptError, UsageError
 from textmill.params import KNOWN_NAMES, Layer, Origin, Resolver, parse_hyper_params
+from textmill.records.jsonpath import parse_path
 from textmill.records.prompt import parse_prompt
 from textmill.records.shape import Shape
 from textmill.transform.plan import ModelIdentity
@@ -34,6 +37,8 @@ class SetupRequest(Struct, frozen=True, kw_only=True):
     prompt: str | None = None
     id: str = "id"
     keep: Sequence[str] = ()
+    input_filter: str | None = None
+    join: str | None = None
     parameters: Mapping[str, Any] = {}
     hyper_params: str | None = None
     record_params: bool = True
@@ -44,9 +49,15 @@ class SetupRequest(Struct, frozen=True, kw_only=True):
     precision: str = "auto"
     threads: int | None = None
     max_batch_tokens: int | None = None
+    timeout: float | None = DEFAULT_TIMEOUT_S
     offline: bool = False
     home: Path
     on_transfer: Callable[[Transfer], None] | None = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """`keep`, which may be the name of one column."""
+        return (self.keep,) if isinstance(self.keep, str) else tuple(self.keep)
 
 
 class Setup:
@@ -142,10 +153,19 @@ def shape_of(request: SetupRequest) -> Shape:
     return Shape(
         id_field=request.id,
         prompt=None if request.prompt is None else parse_prompt(request.prompt),
-        keep=(request.keep,) if isinstance(request.keep, str) else tuple(request.keep),
+        keep=request.columns,
+        input_filter=None if request.input_filter is None else parse_path(request.input_filter),
+        join=_joins(request.join),
         parameters=KNOWN_NAMES,
         record_params=request.record_params,
     )
+
+
+def _joins(join: str | None) -> bool:
+    """SageMaker's JoinSource: `input`, or nothing. Raises `UsageError`."""
+    if join is not None and join.lower() not in {"input", "none"}:
+        raise UsageError(f"--join {join}: there is only the input to join", hint="--join input")
+    return join is not None and join.lower() == "input"
 
 
 def _check_text(name: str, text: str) -> None:
@@ -211,6 +231,7 @@ def _load(request: SetupRequest, artifact: Artifact | None) -> LoadedModel:
         precision=request.precision,
         threads=request.threads,
         cache_dir=request.home / "engines",
+        timeout_s=request.timeout or None,
     )
 
 
@@ -219,3 +240,5 @@ def _check_numbers(request: SetupRequest) -> None:
         value = getattr(request, name)
         if value is not None and value < 1:
             raise UsageError(f"{name}={value}: must be at least 1")
+    if request.timeout is not None and not 0 <= request.timeout < math.inf:
+        raise UsageError(f"timeout={request.timeout}: must be seconds, or 0 for no limit")

@@ -62,7 +62,7 @@ def _size(row: Record | Rejected) -> int:
     if isinstance(row, Rejected):
         return len(row.message)
     kept = sum(len(key) + len(value) for key, value in row.kept)
-    return len(row.id) + kept + sum(map(len, row.texts))
+    return len(row.id) + kept + sum(map(len, row.texts)) + len(row.source or b"")
 
 
 def reject_duplicates(windows: Iterable[Rows]) -> Iterator[Rows]:
@@ -114,7 +114,7 @@ class Preparer:
                 rejected.append(row)
                 continue
             try:
-                jobs.append((row, self._params(row)))
+                jobs.append((row, self.params_of(row)))
             except ParameterError as error:
                 rejected.append(reject(row, ErrorCode.BAD_PARAMETER, str(error)))
         window = Window(number, rows[0].ordinal, len(rows), records, rejected, [], set())
@@ -122,7 +122,7 @@ class Preparer:
             self._admit(window, record, params, ids)
         return window
 
-    def _params(self, record: Record) -> Params:
+    def params_of(self, record: Record) -> Params:
         """The record's parameters. Raises `ParameterError` for what cannot be honoured."""
         params = self._resolver.for_record(record.params)
         if id(params) not in self._checked:

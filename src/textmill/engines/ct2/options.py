@@ -13,12 +13,11 @@ Pure: no CTranslate2 needed. Where the two decode differently:
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Any
+from typing import Any, Protocol
 
 from msgspec.structs import replace
 
 from textmill.core import Params
-from textmill.engines.checkpoint import Architecture
 from textmill.errors import UnsupportedParameter
 
 PATIENCE = 4.0
@@ -28,10 +27,22 @@ PATIENCE = 4.0
 _LEAST_TOP_P = 1e-6
 
 
-def check(params: Params, architecture: Architecture) -> None:
+class Limits(Protocol):
+    """What of a model bounds its parameters; an `Architecture` has it, and so have the rules."""
+
+    @property
+    def decoder_vocab_size(self) -> int:
+        """Token ids are under it."""
+
+    @property
+    def max_positions(self) -> int | None:
+        """Tokens of the longest output; None where there is no limit."""
+
+
+def check(params: Params, limits: Limits) -> None:
     """Raise `UnsupportedParameter` for what CTranslate2 cannot do as transformers does it."""
-    _check_positions(params, architecture)
-    _check_ids(params, architecture)
+    _check_positions(params, limits)
+    _check_ids(params, limits)
     _check_beams(params)
     _check_repetition(params)
     _check_sampling(params)
@@ -41,8 +52,8 @@ def _refuse(params: Params, name: str, rule: str) -> UnsupportedParameter:
     return UnsupportedParameter(name, getattr(params, name), f"the ct2 engine {rule}")
 
 
-def _check_positions(params: Params, architecture: Architecture) -> None:
-    limit = architecture.max_positions
+def _check_positions(params: Params, limits: Limits) -> None:
+    limit = limits.max_positions
     if limit is not None and params.max_new_tokens > limit:
         raise _refuse(
             params,
@@ -51,8 +62,8 @@ def _check_positions(params: Params, architecture: Architecture) -> None:
         )
 
 
-def _check_ids(params: Params, architecture: Architecture) -> None:
-    size = architecture.decoder_vocab_size
+def _check_ids(params: Params, limits: Limits) -> None:
+    size = limits.decoder_vocab_size
     single = ("forced_bos_token_id", "forced_eos_token_id", "decoder_start_token_id")
     several = ("eos_token_ids", "suppress_tokens")
     ids: dict[str, tuple[int | None, ...]] = {name: (getattr(params, name),) for name in single}
@@ -130,7 +141,7 @@ def max_length(params: Params) -> int:
     return max(1, params.max_new_tokens - (params.forced_eos_token_id is not None))
 
 
-def options(params: Params, architecture: Architecture) -> dict[str, Any]:
+def options(params: Params, limits: Limits) -> dict[str, Any]:
     """Keyword arguments of `Translator.translate_batch` for checked parameters."""
     length = max_length(params)
     common = {
@@ -148,7 +159,7 @@ def options(params: Params, architecture: Architecture) -> dict[str, Any]:
     }
     if params.do_sample:
         return common | {
-            "sampling_topk": min(params.top_k, architecture.decoder_vocab_size),
+            "sampling_topk": min(params.top_k, limits.decoder_vocab_size),
             # 0 keeps the likeliest token, as every share below its own does; CTranslate2 wants more
             "sampling_topp": max(params.top_p, _LEAST_TOP_P),
             "sampling_temperature": params.temperature,

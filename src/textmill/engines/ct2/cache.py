@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from textmill.engines.checkpoint import Checkpoint
-from textmill.engines.ct2_spec import BUILDER_VERSION, write_model
+from textmill.engines.ct2.spec import BUILDER_VERSION, write_model
 from textmill.errors import InputError, OutputError
 from textmill.storage.inputs import digest
+from textmill.telemetry import versions_of
 
 _SEAL = "seal.json"
 """Written last: the digest of every other file of the entry."""
@@ -51,9 +52,8 @@ def _alone(entry: Path) -> Iterator[None]:
 
 
 def _key(checkpoint: Checkpoint, precision: str) -> str:
-    import ctranslate2
-
-    parts = (checkpoint.weights_digest, precision, ctranslate2.__version__, str(BUILDER_VERSION))
+    library = versions_of("ctranslate2")["ctranslate2"]  # importing it would take 15 MB
+    parts = (checkpoint.weights_digest, precision, library, str(BUILDER_VERSION))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 

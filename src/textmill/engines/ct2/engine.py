@@ -1,9 +1,9 @@
-"""The CTranslate2 engine: whole batches on a pool of one-thread workers."""
+"""The CTranslate2 engine in this process: whole batches on a pool of one-thread workers."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import os
 import threading
 import time
 from collections import deque
@@ -12,28 +12,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
 from textmill.core import Batch, Completion, Failure, FinishReason, Outcome, Params, Request
 from textmill.core import Sequence as Generated
 from textmill.engines.allocator import keep_freed_memory
-from textmill.engines.base import BatchError, Capabilities
-from textmill.engines.checkpoint import Architecture, Checkpoint
-from textmill.engines.ct2_cache import cached_model
-from textmill.engines.ct2_options import (
-    check,
-    group,
+from textmill.engines.base import BatchError, Capabilities, Tokenizer
+from textmill.engines.ct2.options import (
     max_length,
     options,
     prefix,
     scores_are_exact,
     start_token_matters,
 )
+from textmill.engines.ct2.rules import Ct2Rules
 from textmill.engines.stopping import Decode, cut_at_stop
 from textmill.errors import EngineError, ErrorCode
-
-_BATCH_TOKENS = 2048
-"""Smaller batches leave the decoder idle, larger ones leave the cache (docs/performance.md)."""
 
 _POLL_SECONDS, _LONGEST_POLL_SECONDS = 0.0005, 0.005
 """CTranslate2's futures can only be asked or waited for, and a wait hears no Ctrl-C."""
@@ -41,16 +36,6 @@ _POLL_SECONDS, _LONGEST_POLL_SECONDS = 0.0005, 0.005
 _busy: list[Any] = []
 _seeding = threading.Lock()
 """CTranslate2 has one seed for the process, read when a worker first draws a number."""
-
-_NOTES = (
-    "Beam search ends as CTranslate2 ends it, so that some texts differ from those of "
-    "transformers.",
-    "Sampled texts depend on the seed and on the records that share a batch.",
-    "Beam search that bans tokens (minimum length, n-grams, words) scores what is left as "
-    "transformers does with renormalize_logits=true, so that texts may differ without it.",
-    "Texts under max_time depend on the speed of the machine.",
-)
-_INT8_NOTE = "In int8 a text may depend on the records that share its batch."
 
 
 class _Job:
@@ -78,56 +63,43 @@ class Ct2Engine:
 
     def __init__(
         self,
-        checkpoint: Checkpoint,
+        model: Path,
+        rules: Ct2Rules,
         *,
         decode: Decode,
-        cache_dir: Path,
-        precision: str = "int8",
-        threads: int | None = None,
         seed: int = 0,
     ) -> None:
-        """Convert the model if the cache lacks it, and load it.
+        """Load a converted model.
 
+        model: folder of `cached_model`, in the precision of the rules.
         decode: token ids to texts, for stop strings.
-        precision: "int8" or "float32".
-        threads: workers of one thread each; None means one for each CPU of this process.
         seed: of sampling, for batches whose parameters have none.
         """
-        self._architecture: Architecture = checkpoint.architecture
+        self._model, self._rules = model, rules
         self._decode = decode
-        self._precision = precision
-        self._workers = threads or _available_cpus()
         self._seed = seed
         keep_freed_memory()
-        self._model = cached_model(checkpoint, precision, cache_dir)
-        self._names = [str(n) for n in range(self._architecture.vocab_size)]
-        self._translator = self._load(self._workers)
+        self._names = [str(n) for n in range(rules.vocab_size)]
+        self._translator = self._load(rules.workers)
         self._jobs: deque[_Job] = deque()
         self._closed = False
 
     @property
     def capabilities(self) -> Capabilities:
-        """Static batches, padded; float32 texts do not depend on their batch unless sampled."""
-        exact = self._precision == "float32"
-        return Capabilities(
-            name="ct2",
-            precision=self._precision,
-            batch_invariant=exact,
-            max_batch_tokens=_BATCH_TOKENS,
-            notes=_NOTES if exact else (*_NOTES, _INT8_NOTE),
-        )
+        """Those of the rules."""
+        return self._rules.capabilities
 
     def check(self, params: Params) -> None:
-        """Raise `UnsupportedParameter` for what CTranslate2 cannot do as transformers does it."""
-        check(params, self._architecture)
+        """As the rules do."""
+        self._rules.check(params)
 
     def group(self, params: Params) -> Hashable:
-        """Everything but stop strings and the language to write."""
-        return group(params)
+        """As the rules do."""
+        return self._rules.group(params)
 
     def room(self) -> int:
         """Two batches for each worker: one that is computed and one that waits."""
-        return max(0, 2 * self._workers - len(self._jobs))
+        return max(0, 2 * self._rules.workers - len(self._jobs))
 
     def add(self, batch: Batch) -> None:
         """Start a batch. Raises `BatchError` when it is empty or the engine is closed."""
@@ -171,7 +143,7 @@ class Ct2Engine:
         return ctranslate2.Translator(
             str(self._model),
             device="cpu",
-            compute_type=self._precision,
+            compute_type=self._rules.precision,
             inter_threads=workers,
             intra_threads=1,
             max_queued_batches=-1,
@@ -181,7 +153,7 @@ class Ct2Engine:
         """Start jobs that have waited, the first come first, while workers are free."""
         busy = sum(1 for job in self._jobs if job.results and not job.is_done())
         waiting = [job for job in self._jobs if not job.results]
-        for job in waiting[: max(0, self._workers - busy)]:
+        for job in waiting[: max(0, self._rules.workers - busy)]:
             self._jobs.remove(job)
             with _errors_of(job.batch):
                 self._start(job)
@@ -190,7 +162,7 @@ class Ct2Engine:
     def _start(self, job: _Job) -> None:
         if self._closed:
             raise EngineError("the engine is closed")
-        arguments = options(job.params, self._architecture)
+        arguments = options(job.params, self._rules)
         if job.params.max_time is not None:
             deadline = time.monotonic() + job.params.max_time
             arguments["callback"] = lambda _: time.monotonic() > deadline
@@ -301,12 +273,6 @@ def _strings(ids: list[int]) -> list[str]:
     return [str(n) for n in ids]
 
 
-def _available_cpus() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _batch_seed(batch: Batch, params: Params, job_seed: int) -> int:
     """Seed of a batch's random numbers.
 
@@ -319,3 +285,21 @@ def _batch_seed(batch: Batch, params: Params, job_seed: int) -> int:
         key = f"own {params.seed} {[request.ids for request in batch.requests]}"
     digest = hashlib.sha256(key.encode()).digest()
     return int.from_bytes(digest[:4], "big") % (2**32 - 1)
+
+
+def load(*, model: str, rules: dict[str, Any], tokenizer: str, seed: int) -> Ct2Engine:
+    """The engine of plain data, as a worker process is ordered to make it.
+
+    tokenizer: the model's folder, which is read when the first stop string has to be found.
+    """
+
+    @functools.cache
+    def opened() -> Tokenizer:
+        from textmill.engines.tokenizing import open_tokenizer
+
+        return open_tokenizer(Path(tokenizer))
+
+    def decode(sequences: Sequence[Sequence[int]]) -> list[str]:
+        return opened().decode(sequences)
+
+    return Ct2Engine(Path(model), msgspec.convert(rules, Ct2Rules), decode=decode, seed=seed)

@@ -1,0 +1,167 @@
+"""The formats by name: which one a file is in, and its reader and writer.
+
+| name | input | output |
+|---|---|---|
+| jsonl | an object per line | the result lines |
+| csv, tsv | a table with a header | the same, see `records.writers` |
+| lines | a text per line | no: a text may hold line ends |
+| openai | OpenAI's batch requests | its answers |
+| parquet | a table | a table; needs the extra `[parquet]` |
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, Literal, get_args
+
+from textmill.errors import UsageError
+from textmill.records.base import Reader, Writer
+from textmill.records.builder import RecordBuilder
+from textmill.records.delimited import COMMA, TAB, DelimitedReader
+from textmill.records.jsonl import JsonlReader
+from textmill.records.openai import OpenAIReader, OpenAIWriter
+from textmill.records.openai_request import ANSWER_COLUMN, CUSTOM_ID
+from textmill.records.strict import parse_object
+from textmill.records.textlines import LinesReader
+from textmill.records.unfit import Unfit
+from textmill.records.writers import DelimitedWriter, JsonlWriter
+
+Format = Literal["jsonl", "csv", "tsv", "lines", "openai", "parquet"]
+
+INPUT_FORMATS: tuple[Format, ...] = get_args(Format)
+OUTPUT_FORMATS: tuple[Format, ...] = ("jsonl", "csv", "tsv", "openai", "parquet")
+
+HEAD_BYTES = 65536
+"""How much of a file's beginning `detect_input` makes good use of."""
+
+_ENDINGS: dict[str, Format] = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".tab": "tsv",
+    ".txt": "lines",
+    ".parquet": "parquet",
+}
+_DELIMITERS = {"csv": COMMA, "tsv": TAB}
+_COMPRESSED = (".gz", ".zst")
+_PARQUET_MAGIC = b"PAR1"
+_BOM = b"\xef\xbb\xbf"
+_KEY = rb'(?<!\\)"%b"[ \t\r]*:'
+_REQUEST_KEYS = [re.compile(_KEY % key) for key in (CUSTOM_ID.encode(), b"body")]
+
+
+def detect_input(name: str, head: bytes) -> Format:
+    """The format of an input by its name and its first bytes, decompressed.
+
+    Parquet is known by its magic whatever the name; a `.txt` whose first character is `{` is JSON
+    Lines, and so is everything of unknown name; JSON Lines whose first object has the keys
+    `custom_id` and `body` are OpenAI's.
+    """
+    if head.startswith(_PARQUET_MAGIC):
+        return "parquet"
+    text = head.removeprefix(_BOM).lstrip()
+    by_name = _by_ending(name) or "jsonl"
+    if by_name == "lines" and text.startswith(b"{"):
+        by_name = "jsonl"
+    return "openai" if by_name == "jsonl" and _is_request(text) else by_name
+
+
+def detect_output(name: str, input_format: Format = "jsonl") -> Format:
+    """The format of an output by its name; requests in OpenAI's format are answered in kind.
+
+    Raises `UsageError` for `.txt`: a text may hold line ends, so lines could not be told apart.
+    """
+    found = _by_ending(name) or "jsonl"
+    if found == "lines":
+        raise UsageError(
+            f"{name} would be plain lines, but a generated text may hold line ends",
+            hint="name the output .jsonl, .csv, .tsv or .parquet, or give its format (--format)",
+        )
+    return "openai" if found == "jsonl" and input_format == "openai" else found
+
+
+def _by_ending(name: str) -> Format | None:
+    plain = name.lower()
+    for ending in _COMPRESSED:
+        plain = plain.removesuffix(ending)
+    return next((kind for ending, kind in _ENDINGS.items() if plain.endswith(ending)), None)
+
+
+def _is_request(text: bytes) -> bool:
+    """Whether the first line is a request of OpenAI's; it may be cut off."""
+    line, end, _ = text.partition(b"\n")
+    if not line.startswith(b"{"):
+        return False
+    if not end:
+        return all(key.search(line) for key in _REQUEST_KEYS)
+    try:
+        fields = parse_object(line)
+    except Unfit:
+        return False
+    return CUSTOM_ID in fields and "body" in fields
+
+
+def columns_to_keep(
+    input_format: Format, output_format: Format, keep: Sequence[str]
+) -> tuple[str, ...]:
+    """`Shape.keep` for a job that keeps `keep`, with what the output format needs besides.
+
+    Raises `UsageError` where the output has no room for columns.
+    """
+    if output_format != "openai":
+        return tuple(keep)
+    if keep:
+        raise UsageError(
+            f"answers in OpenAI's format have no room for the column {keep[0]}",
+            hint="leave --keep out, or write another format (--format jsonl)",
+        )
+    return (ANSWER_COLUMN,) if input_format == "openai" else ()
+
+
+def needs_details(output_format: Format) -> bool:
+    """Whether result lines must have `records.results.Details`."""
+    return output_format == "openai"
+
+
+def check_format(format_: Format) -> None:
+    """Raise `UsageError` if a library that the format needs is not installed."""
+    if format_ == "parquet":
+        import_module("textmill.records.parquet").pyarrow_parquet()
+
+
+def open_reader(format_: Format, builder: RecordBuilder) -> Reader:
+    """A reader for files of this format; it may read many. Raises `UsageError`."""
+    if format_ in _DELIMITERS:
+        return DelimitedReader(builder, _DELIMITERS[format_])
+    if format_ == "lines":
+        return LinesReader(builder)
+    if format_ == "openai":
+        return OpenAIReader(builder)
+    if format_ == "parquet":
+        module = import_module("textmill.records.parquet")
+        reader: Reader = module.ParquetReader(builder, whole_rows=builder.shape.takes_rows)
+        return reader
+    return JsonlReader(builder)
+
+
+def open_writer(
+    format_: Format, keep: Sequence[str], *, model: str, parquet_columns: Any = None
+) -> Writer:
+    """A writer for one file of this format.
+
+    keep: `Shape.keep`. model: what OpenAI's answers name. parquet_columns: for Parquet only, the
+    `ParquetColumns` of the file. Raises `UsageError`.
+    """
+    if format_ in _DELIMITERS:
+        return DelimitedWriter(_DELIMITERS[format_], keep)
+    if format_ == "openai":
+        return OpenAIWriter(model)
+    if format_ == "parquet":
+        module = import_module("textmill.records.parquet_writer")
+        writer: Writer = module.ParquetWriter(parquet_columns)
+        return writer
+    return JsonlWriter()

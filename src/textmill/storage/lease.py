@@ -1,0 +1,168 @@
+"""A lock on an object store: an object that its holder keeps changing, for as long as it lives.
+
+No clocks are compared. Who wants the lock watches the object on a clock of its own: if it changes,
+its holder is alive; if it does not for `seconds`, the holder has died or cannot reach the store,
+and the watcher puts its own content there, on condition that the object still is what it watched.
+The holder renews every third of `seconds` and counts itself out after three quarters without a
+confirmed renewal, measured from before the request was sent: before anybody may take over.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+import uuid
+from contextlib import suppress
+from typing import Protocol
+
+import msgspec
+from msgspec import Struct
+
+from textmill.errors import InputError, OutputError
+from textmill.storage.bucket import Found, Version
+
+_RENEWALS = 3
+_WATCHES = 20
+_GRACE = 0.75
+
+
+class Cell(Protocol):
+    """What a lease needs of a `Bucket`."""
+
+    def head(self, key: str) -> Found | None:
+        """The object, or None."""
+
+    def get(self, key: str) -> bytes | None:
+        """Its content, or None."""
+
+    def create(self, key: str, data: bytes) -> Version | None:
+        """Write it if it is not there, else None."""
+
+    def update(self, key: str, data: bytes, version: Version) -> Version | None:
+        """Write it if it still is in that state, else None."""
+
+    def delete(self, *keys: str) -> None:
+        """Remove it."""
+
+
+class _Holder(Struct):
+    """The object's content. `renewal` makes each one differ from the last."""
+
+    owner: str
+    host: str
+    process: int
+    renewal: int
+
+
+def _now() -> float:
+    """Seconds that pass while this machine sleeps as well."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+class Lease:
+    """A held lock. A thread renews it until `release`."""
+
+    def __init__(self, cell: Cell, quick: Cell, key: str, label: str, seconds: float) -> None:
+        """Take it: at once if it is free, else after `seconds` in which its holder was silent.
+
+        quick: the same cell, whose calls give up well within `seconds`; for renewals.
+        Raises `OutputError` if the holder shows life, or the store cannot be reached.
+        """
+        self._cell, self._quick, self._key = cell, quick, key
+        self._label, self._seconds = label, seconds
+        self._holder = _Holder(
+            owner=uuid.uuid4().hex, host=socket.gethostname(), process=os.getpid(), renewal=0
+        )
+        self._lost = False
+        self._confirmed = _now()
+        try:
+            self._version = self._take()
+        except InputError as error:
+            raise OutputError(error.message, hint=error.hint) from error
+        if _now() > self._confirmed + seconds / _RENEWALS:  # it took many tries
+            self._tried()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
+        self._thread.start()
+
+    def check(self) -> None:
+        """Raise `OutputError` if another run has the lock now, or may have it soon."""
+        if self._lost:
+            raise OutputError(
+                f"{self._label}: another run has taken this output over",
+                hint="let it finish; this run was silent for too long",
+            )
+        if _now() > self._confirmed + _GRACE * self._seconds:
+            raise OutputError(
+                f"{self._label}: the store did not answer for so long that another run may have"
+                " taken this output over",
+                hint="run the same line again when the store can be reached",
+            )
+
+    def release(self) -> None:
+        """Let another run have it at once. Idempotent; never raises."""
+        if self._ended.is_set():
+            return
+        self._ended.set()
+        self._thread.join()
+        with suppress(OutputError, InputError):
+            # A renewal that succeeds now leaves nobody the time to take over before the removal.
+            if not self._lost and self._renewed():
+                self._quick.delete(self._key)
+
+    def _take(self) -> Version:
+        while True:
+            self._confirmed = _now()
+            if version := self._cell.create(self._key, self._content()):
+                return version
+            found = self._watched()
+            self._confirmed = _now()
+            if found and (version := self._cell.update(self._key, self._content(), found.version)):
+                return version
+
+    def _watched(self) -> Found | None:
+        """The object after a silence of `seconds`; None if it goes away. Raises if it changes."""
+        first = self._cell.head(self._key)
+        end = _now() + self._seconds
+        while first and _now() < end:
+            time.sleep(self._seconds / _WATCHES)
+            found = self._cell.head(self._key)
+            if found and found.version != first.version:
+                raise OutputError(
+                    f"{self._label}: another run is working on this output{self._whose()}",
+                    hint="wait for it to end, or choose another output",
+                )
+            first = found and first
+        return first
+
+    def _whose(self) -> str:
+        try:
+            holder = msgspec.json.decode(self._cell.get(self._key) or b"", type=_Holder)
+        except msgspec.MsgspecError:
+            return ""
+        return f" (process {holder.process} on {holder.host})"
+
+    def _renew(self) -> None:
+        pause = self._seconds / _RENEWALS
+        while not self._lost and not self._ended.wait(pause):
+            pause = self._seconds / (_RENEWALS if self._tried() else _WATCHES)
+
+    def _tried(self) -> bool:
+        with suppress(OutputError, InputError):  # out of reach: `check` knows for how long
+            return self._renewed()
+        return False
+
+    def _renewed(self) -> bool:
+        self._holder.renewal += 1
+        started = _now()
+        version = self._quick.update(self._key, self._content(), self._version)
+        if version is None:
+            self._lost = True
+            return False
+        self._version, self._confirmed = version, started
+        return True
+
+    def _content(self) -> bytes:
+        return msgspec.json.encode(self._holder)

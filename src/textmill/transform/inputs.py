@@ -1,0 +1,247 @@
+"""Where a job's rows come from: paths, globs, folders, standard input, URLs, data sets, records.
+
+Everything becomes a `JobInput`: a file of some store, its format, and the name the user knows.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import msgspec
+from msgspec import Struct
+
+from textmill.catalog.datasets import expand_folder, fetch_dataset, is_dataset
+from textmill.catalog.fetch import Transfer
+from textmill.catalog.hub import Hub
+from textmill.errors import InputError, UsageError
+from textmill.records.base import ByteStream
+from textmill.records.formats import HEAD_BYTES, INPUT_FORMATS, Format, detect_input
+from textmill.records.split import Shard, ShardStream, check_splittable, shard_name, shard_range
+from textmill.storage.base import STANDARD_INPUT, InputFile, Store, Stream
+from textmill.storage.bucket import StoreOptions
+from textmill.storage.decompress import Stored, decompressed
+from textmill.storage.inputs import expand_inputs, open_input, refuse_repeats
+from textmill.storage.local import LocalStore
+from textmill.storage.opening import MANIFEST_SUFFIX, expand_urls, is_url, open_store
+
+Inputs = str | Path | Sequence[str | Path] | Iterable[Mapping[str, Any]]
+
+LINE_FORMATS: frozenset[Format] = frozenset({"jsonl", "lines", "openai"})
+"""Formats in which every line is a row."""
+
+_CHUNK_BYTES = 1 << 20
+
+
+class ReadOptions(Struct, frozen=True, kw_only=True):
+    """How inputs are found and read.
+
+    input_format: one of `INPUT_FORMATS`, or "auto": by name and content.
+    shard: only this part of the input, which then is one file.
+    home, offline, on_transfer: of data sets, as of models. refresh: ask the hub what a data set's
+        revision means now, though it was asked before.
+    """
+
+    home: Path
+    input_format: str = "auto"
+    shard: Shard | None = None
+    stores: StoreOptions = StoreOptions()
+    offline: bool = False
+    refresh: bool = False
+    on_transfer: Callable[[Transfer], None] | None = None
+
+
+class JobInput(Struct, frozen=True, kw_only=True):
+    """One file of a job's input: where it is, what the user calls it, what is in it.
+
+    span: the stretch of bytes in which the rows to read begin; None for all of them.
+    """
+
+    store: Store
+    name: str
+    label: str
+    format: Format = "jsonl"
+    span: tuple[int, int] | None = None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a file of this machine, which costs nothing to read twice."""
+        return isinstance(self.store, LocalStore)
+
+    @property
+    def version(self) -> str:
+        """Changes with the content. Raises `InputError` if the file has gone."""
+        entry = self.store.stat(self.name)
+        if entry is None:
+            raise InputError(f"{self.label} is not there any more")
+        return entry.version
+
+    def open(self) -> Stream:
+        """Its bytes as they are stored. Raises `InputError`."""
+        return self.store.open(self.name)
+
+    def text_of(self, stream: ByteStream) -> ByteStream:
+        """What a reader reads of its stored bytes: decompressed, and only the shard's."""
+        if self.format == "parquet":
+            return stream
+        if self.span is not None:
+            return ShardStream(cast(Any, stream), *self.span)
+        return cast(ByteStream, decompressed(Stored(cast(BinaryIO, stream)), self.label))
+
+
+def find_inputs(inputs: Inputs, store: Store, spool: str, options: ReadOptions) -> list[JobInput]:
+    """The files to read. What can be read only once is copied to `spool`, so a resume can.
+
+    Raises `InputError`, `UsageError`.
+    """
+    if options.input_format not in ("auto", *INPUT_FORMATS):
+        raise UsageError(
+            f"there is no input format {options.input_format!r}",
+            hint=f"the formats are: auto, {', '.join(INPUT_FORMATS)}",
+        )
+    patterns = patterns_of(inputs)
+    if patterns is None:
+        _spool(_encoded(inputs), store, spool)
+        found = [JobInput(store=store, name=spool, label="records")]
+    else:
+        found = _located(patterns, store, spool, options)
+        found = [_with_format(file, options.input_format) for file in found]
+    return found if options.shard is None else [_sharded(found, options.shard, spool)]
+
+
+def patterns_of(inputs: Inputs) -> list[str] | None:
+    """File patterns, or None when the inputs are records themselves."""
+    if isinstance(inputs, str | Path):
+        return [str(inputs)]
+    if isinstance(inputs, Sequence) and all(isinstance(one, str | Path) for one in inputs):
+        return [str(one) for one in inputs]
+    return None
+
+
+def _located(
+    patterns: Sequence[str], store: Store, spool: str, options: ReadOptions
+) -> list[JobInput]:
+    if not patterns:
+        raise InputError("no input was given")
+    files = [file for pattern in patterns for file in _expanded(pattern, options)]
+    refuse_repeats([file for file, _ in files if not is_url(file.path)])
+    _refuse_repeated_urls(file.path for file, _ in files if is_url(file.path))
+    once = [file.path for file, _ in files if file.size_bytes is None]
+    if len(once) > 1:
+        raise UsageError("only one input can be standard input or a pipe")
+    for path in once:
+        with open_input(path) as stream:
+            _spool(iter(lambda: stream.read(_CHUNK_BYTES), b""), store, spool)
+    return [_job_input(file, label, store, spool, options) for file, label in files]
+
+
+def _expanded(pattern: str, options: ReadOptions) -> list[tuple[InputFile, str]]:
+    """Files, and what the user calls them."""
+    if is_dataset(pattern):
+        found = fetch_dataset(
+            pattern,
+            home=options.home,
+            hub=Hub(offline=options.offline),
+            progress=options.on_transfer,
+            refresh=options.refresh,
+        )
+        files = expand_inputs([str(path) for path in found.files])
+        return list(zip(files, found.names, strict=True))
+    if is_url(pattern) or pattern.endswith(MANIFEST_SUFFIX):
+        named = expand_urls(pattern, options.stores)
+    elif pattern and Path(pattern).is_dir():
+        named = list(expand_inputs([str(path) for path in expand_folder(Path(pattern))]))
+    else:
+        named = list(expand_inputs([pattern]))
+    return [(file, file.path) for file in named]
+
+
+def _refuse_repeated_urls(urls: Iterable[str]) -> None:
+    for url, count in Counter(urls).items():
+        if count > 1:
+            raise InputError(
+                f"{url} is named {count} times",
+                hint="name it once; every record would be read twice",
+            )
+
+
+def _job_input(
+    file: InputFile, label: str, store: Store, spool: str, options: ReadOptions
+) -> JobInput:
+    if file.size_bytes is None:
+        shown = "standard input" if file.path == STANDARD_INPUT else label
+        return JobInput(store=store, name=spool, label=shown)
+    place, name = open_store(file.path, options.stores)
+    return JobInput(store=place, name=name, label=label)
+
+
+def _with_format(file: JobInput, wanted: str) -> JobInput:
+    """The input with its format: the one asked for, or the one that its name and content tell."""
+    with closing(file.open()) as stream:
+        stored = Stored(cast(BinaryIO, stream))
+        text = decompressed(stored, file.label)
+        head = _head(text)
+    format_ = cast(Format, wanted) if wanted != "auto" else detect_input(file.label, head)
+    if format_ == "parquet" and text is not stored:
+        raise InputError(
+            f"{file.label} is compressed Parquet, which has to be read from its end",
+            hint="decompress it; Parquet compresses its pages itself",
+        )
+    return msgspec.structs.replace(file, format=format_)
+
+
+def _head(text: Any) -> bytes:
+    head = b""
+    while len(head) < HEAD_BYTES and (data := text.read(HEAD_BYTES - len(head))):
+        head += data
+    return head
+
+
+def _sharded(found: Sequence[JobInput], shard: Shard, spool: str) -> JobInput:
+    """The shard of the one input there is. Raises `UsageError`."""
+    if len(found) != 1 or found[0].name == spool:
+        raise UsageError(
+            "a shard is of one file, which can be read from its middle",
+            hint="give one file; of several files, give each run some of them",
+        )
+    (file,) = found
+    with closing(file.open()) as stream:
+        stored = Stored(cast(BinaryIO, stream))
+        compressed = decompressed(stored, file.label) is not stored
+    check_splittable(file.label, lines=file.format in LINE_FORMATS, compressed=compressed)
+    entry = file.store.stat(file.name)
+    span = shard_range(entry.size_bytes if entry else 0, shard)
+    with closing(file.open()) as stream:
+        first_byte = ShardStream(stream, *span).first_byte
+    label = shard_name(file.label, shard, first_byte)
+    return msgspec.structs.replace(file, span=span, label=label)
+
+
+def _spool(chunks: Iterable[bytes], store: Store, spool: str) -> None:
+    copy = store.target(spool)
+    try:
+        for data in chunks:
+            copy.write(data)
+        copy.commit()
+    finally:
+        copy.discard()
+
+
+def _encoded(inputs: Any) -> Iterator[bytes]:
+    """Records from Python as JSON Lines: dicts, or an Arrow table's rows."""
+    encode = msgspec.json.Encoder().encode
+    if hasattr(inputs, "to_batches"):
+        inputs = (row for batch in inputs.to_batches() for row in batch.to_pylist())
+    for number, record in enumerate(inputs):
+        if not isinstance(record, Mapping):
+            raise InputError(
+                f"input {number} is a {type(record).__name__}, not a dict",
+                hint="give a path, several paths, an iterable of dicts, or an Arrow table",
+            )
+        try:
+            yield encode(dict(record)) + b"\n"
+        except (TypeError, UnicodeEncodeError, msgspec.MsgspecError) as error:
+            raise InputError(f"input {number} cannot be written as JSON: {error}") from error

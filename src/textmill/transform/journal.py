@@ -1,0 +1,232 @@
+"""`OUT.job/journal.jsonl`: what was tried, written before it is tried.
+
+    {"event":"run","at":"2026-11-22T20:00:00+00:00","host":"box","pid":4711}
+    {"event":"start","n":1114112,"k":31}            a batch, by its number and size
+    {"event":"split","n":1114112,"k":31}            computed as two halves from now on
+    {"event":"shrink","tokens":1024}                memory ran out: larger batches are split
+    {"event":"progress","at":"…","rows":256,"ok":250,"codes":{"empty":6},"total":9000,…}
+    {"event":"stop","at":"…"}                       the run ended by itself
+    {"event":"retry"}                               failed rows were forgotten (--retry-failed)
+
+A batch that was started and neither finished nor stopped was in flight when its run died. Once is
+chance; again and again means that something in it ends the process (a container that is killed
+whole when memory runs out), so it is split until the culprit stands alone, and that one given up.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import suppress
+from datetime import UTC, datetime
+
+import msgspec
+from msgspec import Struct
+
+from textmill.batching.loop import Verdict
+from textmill.batching.scheduler import halves
+from textmill.core import Batch
+from textmill.errors import InputError, OutputError
+from textmill.storage.base import Log
+
+SPLIT_AFTER, PIECE_AFTER, GIVE_UP_AFTER = 5, 2, 5
+"""In how many runs that died a batch must have been in flight until it is split, until a piece of
+a split one is, and until a request that stands alone is given up."""
+
+_Name = tuple[int, int]
+
+
+class RunBegan(Struct, frozen=True, tag_field="event", tag="run"):
+    """A process began to work on the job."""
+
+    at: str
+    host: str
+    pid: int
+
+
+class BatchStarted(Struct, frozen=True, tag_field="event", tag="start"):
+    """A batch, by its number and its size, went to the engine."""
+
+    n: int
+    k: int
+
+
+class BatchSplit(Struct, frozen=True, tag_field="event", tag="split"):
+    """A batch was replaced by its two halves."""
+
+    n: int
+    k: int
+
+
+class BudgetShrunk(Struct, frozen=True, tag_field="event", tag="shrink"):
+    """Memory ran out; batches of more than `tokens` are split."""
+
+    tokens: int
+
+
+class Progressed(Struct, frozen=True, kw_only=True, tag_field="event", tag="progress"):
+    """How far the job was. `rows` done so far, `resumed` of them before this run."""
+
+    at: str
+    rows: int
+    resumed: int
+    ok: int
+    total: int | None
+    codes: dict[str, int]
+
+
+class RunStopped(Struct, frozen=True, tag_field="event", tag="stop"):
+    """The process ended by itself: done, interrupted, or with an error it could report."""
+
+    at: str
+
+
+class Retried(Struct, frozen=True, tag_field="event", tag="retry"):
+    """Failed rows were forgotten, to be computed again: what was blamed has another chance."""
+
+
+class Carried(Struct, frozen=True, kw_only=True, tag_field="event", tag="carry"):
+    """Counts of rows whose results were taken over from a finished output (`--retry-failed`)."""
+
+    copied: int = 0
+    truncated: int = 0
+    hit_length_limit: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+Event = (
+    Carried
+    | Retried
+    | RunBegan
+    | BatchStarted
+    | BatchSplit
+    | BudgetShrunk
+    | Progressed
+    | RunStopped
+)
+
+_decode = msgspec.json.Decoder(Event).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def event_line(event: Event) -> bytes:
+    """An event as it stands in the journal."""
+    return _encode(event) + b"\n"
+
+
+def read_events(log: Log, label: str) -> tuple[list[Event], int]:
+    """All whole lines of a journal, and the byte where they end. Raises `InputError`."""
+    lines = log.read().split(b"\n")[:-1]
+    try:
+        return list(map(_decode, lines)), sum(len(line) + 1 for line in lines)
+    except msgspec.MsgspecError as error:
+        raise InputError(
+            f"{label} is damaged: {error}",
+            hint="the file was changed after it was written; start over with --fresh",
+        ) from error
+
+
+class History(Struct):
+    """What earlier runs tried. deaths: how often a batch was in flight when a run died."""
+
+    splits: set[_Name]
+    deaths: Counter[_Name]
+    shrunk: list[int]
+    runs: int = 0
+    carried: Carried = Carried()
+
+
+def history(events: Iterable[Event]) -> History:
+    """What matters of a journal to the next run."""
+    found = History(set(), Counter(), [])
+    flying: set[_Name] = set()
+    for event in events:
+        match event:
+            case RunBegan():
+                found.deaths.update(flying)
+                flying.clear()
+                found.runs += 1
+            case BatchStarted(n, k):
+                flying.add((n, k))
+            case BatchSplit(n, k):
+                found.splits.add((n, k))
+            case BudgetShrunk(tokens):
+                found.shrunk.append(tokens)
+            case RunStopped():
+                flying.clear()
+            case Retried():
+                found.deaths.clear()
+                flying.clear()
+            case Carried():
+                found.carried = event
+    found.deaths.update(flying)
+    return found
+
+
+class JobJournal:
+    """Implements `batching.loop.Journal` on a log. Used by one thread."""
+
+    def __init__(self, log: Log, label: str) -> None:
+        """Read what earlier runs tried and begin a new one. Raises `InputError`, `OutputError`."""
+        self._log = log
+        events, end = read_events(log, label)
+        log.cut(end)
+        self.history = history(events)
+        self._pieces: set[_Name] = set()
+        self._write(RunBegan(at=now(), host=socket.gethostname(), pid=os.getpid()))
+
+    def verdict(self, batch: Batch) -> Verdict:
+        """Replay a split; split, and in the end give up, what has ended runs."""
+        name = _name(batch)
+        if name in self.history.splits:
+            return Verdict.SPLIT
+        deaths = self.history.deaths[name]
+        if len(batch.requests) == 1:
+            return Verdict.GIVE_UP if deaths >= GIVE_UP_AFTER else Verdict.RUN
+        limit = PIECE_AFTER if name in self._pieces else SPLIT_AFTER
+        return Verdict.SPLIT if deaths >= limit else Verdict.RUN
+
+    def started(self, batch: Batch) -> None:
+        """Write that the batch is in flight. Not synced: a power cut is nobody's fault."""
+        self._write(BatchStarted(*_name(batch)))
+
+    def split(self, batch: Batch) -> None:
+        """Write that the batch is two from now on, and sync it: its texts may depend on it."""
+        name = _name(batch)
+        self._pieces.update(map(_name, halves(batch)))
+        if name not in self.history.splits:
+            self.history.splits.add(name)
+            self._write(BatchSplit(*name))
+            self._log.sync()
+
+    def shrunk(self, tokens: int) -> None:
+        """Write what memory allowed."""
+        self.history.shrunk.append(tokens)
+        self._write(BudgetShrunk(tokens))
+
+    def progress(self, event: Progressed) -> None:
+        """Write how far the job is, for whoever asks for its status."""
+        self._write(event)
+        self._log.sync()
+
+    def close(self) -> None:
+        """Write that the run ended by itself, if that can be written (a disk may be full)."""
+        with suppress(OutputError):
+            self._write(RunStopped(at=now()))
+            self._log.sync()
+        self._log.close()
+
+    def _write(self, event: Event) -> None:
+        self._log.append(event_line(event))
+
+
+def now() -> str:
+    """The time, UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _name(batch: Batch) -> _Name:
+    return batch.number, len(batch.requests)

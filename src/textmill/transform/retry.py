@@ -1,0 +1,143 @@
+"""`--retry-failed`: rows that the engine could not answer are computed again, all others stay.
+
+An unfinished job forgets its failed rows where they are. A finished one is opened again: its parts
+are made from its output and error file, without the failed rows, and the job goes on from there.
+Rows that could not become a request fail again in any run, so they stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from textmill.errors import InvariantError, OutputError
+from textmill.storage.base import digest_of
+from textmill.storage.decompress import text_lines
+from textmill.transform.job import JobFolder
+from textmill.transform.journal import Carried, Retried, event_line
+from textmill.transform.parts import PartWriter, Row
+from textmill.transform.plan import JobSpec, window_sizes
+from textmill.transform.windows import Rows, gather
+
+
+def forget_failures(folder: JobFolder) -> int:
+    """Have the failed rows of an unfinished job computed again. Returns how many they are.
+
+    The caller holds the job's lock.
+    """
+    forgotten = 0
+    for number in folder.part_numbers:
+        part, end = folder.read_part(number)
+        failed = [Row(row.n, again=True) for row in part.rows if row.has_failed]
+        if failed:
+            _write_part(folder, number, failed, end=end)
+        forgotten += len(failed)
+    log, _ = folder.journal()
+    log.append(event_line(Retried()))
+    log.close()
+    return forgotten
+
+
+class _Error(Struct):
+    """Of an error line, what says which row it is of and whether it is to be done again."""
+
+    line: int
+    code: str
+    file: str | None = None
+
+
+_decode_error = msgspec.json.Decoder(_Error).decode
+
+
+def reopen(
+    folder: JobFolder, spec: JobSpec, manifest: dict[str, Any], chunks: Iterable[Rows]
+) -> None:
+    """Make a finished job with failures unfinished again. The caller holds the job's lock.
+
+    chunks: the job's input, as it was. Raises `OutputError` if the error file has changed since.
+    """
+    if spec.output_format != "jsonl":
+        raise OutputError(
+            f"{folder.label} is {spec.output_format}: only a job with results as JSON Lines can be"
+            " opened again",
+            hint="start over with --fresh, or run the failed rows as a job of their own",
+        )
+    _check_errors(folder, manifest)
+    folder.forget_rows()
+    results = text_lines(folder.store, folder.name)
+    errors = text_lines(folder.store, folder.errors_name)
+    rows = _Replay(results, errors)
+    for number, window in enumerate(gather(chunks, window_sizes())):
+        done = rows.of(window)
+        whole = len(window) if len(done) == len(window) else None
+        _write_part(folder, number, done, window_rows=whole)
+    rows.check()
+    log, _ = folder.journal()
+    counts = {name: manifest["counts"].get(name, 0) for name in Carried.__struct_fields__}
+    log.append(event_line(Carried(**counts)))
+    log.sync()
+    log.close()
+    folder.describe(spec)
+
+
+class _Replay:
+    """The rows of a finished job again, from its two files, both in input order."""
+
+    def __init__(self, results: Iterator[bytes], errors: Iterator[bytes]) -> None:
+        self._results, self._errors = results, errors
+        self._error_line = next(errors, None)
+
+    def of(self, window: Rows) -> list[Row]:
+        """The window's rows, but for those that failed."""
+        found = (self._row(row.ordinal, row.line, row.file) for row in window)
+        return [row for row in found if not row.has_failed]
+
+    def _row(self, ordinal: int, line: int, file: str) -> Row:
+        if self._error_line is not None:
+            error = _decode_error(self._error_line)
+            if error.line == line and error.file in {None, file}:
+                row = Row(ordinal, error=Raw(self._error_line), code=error.code)
+                self._error_line = next(self._errors, None)
+                return row
+        result = next(self._results, None)
+        if result is None:
+            raise _mismatch()
+        return Row(ordinal, ok=Raw(result))
+
+    def check(self) -> None:
+        """Raise `InvariantError` unless every line was used."""
+        if self._error_line is not None or next(self._results, None) is not None:
+            raise _mismatch()
+
+
+def _mismatch() -> InvariantError:
+    return InvariantError("the lines of output and error file are not those of the input's rows")
+
+
+def _check_errors(folder: JobFolder, manifest: dict[str, Any]) -> None:
+    digests = {entry["name"]: entry["sha256"] for entry in manifest["outputs"]}
+    name = folder.errors_name
+    there = folder.store.stat(name) is not None
+    if not there or digests.get(name) != digest_of(folder.store, name):
+        raise OutputError(
+            f"{folder.store.label(name)} is not as the job wrote it, so it does not tell which"
+            " rows failed",
+            hint="start over with --fresh",
+        )
+
+
+def _write_part(
+    folder: JobFolder,
+    number: int,
+    rows: list[Row],
+    *,
+    end: int = 0,
+    window_rows: int | None = None,
+) -> None:
+    writer = PartWriter(folder.part(number), end=end)
+    writer.append(rows, window_rows=window_rows)
+    writer.sync()
+    writer.close()

@@ -1,0 +1,120 @@
+"""What becomes of a record as a row of a part: its output line, or its error line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+from msgspec import Raw, Struct
+from msgspec.structs import replace
+
+from textmill.core import Completion, Failure, FinishReason, Outcome, Record, Rejected
+from textmill.core import Sequence as Generated
+from textmill.errors import ErrorCode
+from textmill.records.jsonpath import Path
+from textmill.records.results import Details, error_line, result_line
+from textmill.records.unfit import Unfit
+from textmill.transform.duplicates import Copy
+from textmill.transform.parts import Row
+from textmill.transform.windows import reject
+
+
+class Piece(Struct, frozen=True):
+    """What became of one text of a record."""
+
+    outcome: Outcome
+    texts: tuple[str, ...]
+
+    @property
+    def sequences(self) -> tuple[Generated, ...]:
+        """What was generated; nothing where the engine failed."""
+        return self.outcome.sequences if isinstance(self.outcome, Completion) else ()
+
+
+class _Made(Struct):
+    """What the engine made of a row, read back from its line."""
+
+    generated_texts: list[str]
+    finish_reasons: tuple[FinishReason, ...] = ()
+
+
+class _Error(Struct):
+    message: str
+    attempts: int = 1
+
+
+_decode_made = msgspec.json.Decoder(_Made).decode
+_decode_error = msgspec.json.Decoder(_Error).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class RowMaker(Struct, frozen=True, kw_only=True):
+    """Makes rows as one job wants them.
+
+    with_file: error lines name the input file.
+    with_details: result lines tell what the output format needs besides the texts.
+    output_filter: what of a result is written.
+    opaque: output lines do not show the texts plainly, so rows hold them as well, for copies.
+    """
+
+    with_file: bool = False
+    with_details: bool = False
+    output_filter: Path | None = None
+    opaque: bool = False
+
+    def rejected(self, rejected: Rejected, *, attempts: int = 1) -> Row:
+        """A row without a result."""
+        line = error_line(rejected, with_file=self.with_file, attempts=attempts)
+        return Row(rejected.ordinal, error=Raw(line[:-1]), code=rejected.code)
+
+    def answered(self, record: Record, pieces: Sequence[Piece], *, truncated: bool) -> Row:
+        """A record whose texts all have their outcome, in their order."""
+        for piece in pieces:
+            if isinstance(piece.outcome, Failure):
+                return self._failed(record, piece.outcome)
+        sequences = [sequence for piece in pieces for sequence in piece.sequences]
+        reasons = tuple(sequence.finish for sequence in sequences)
+        row = Row(
+            record.ordinal,
+            inp=sum(len(piece.outcome.request.ids) for piece in pieces),
+            out=sum(len(sequence.ids) for sequence in sequences),
+            cut=truncated,
+            limit=FinishReason.LENGTH in reasons,
+        )
+        made = _Made([text for piece in pieces for text in piece.texts], reasons)
+        return self._with_line(row, record, made)
+
+    def copied(self, copy: Copy, original: Row) -> Row:
+        """The row of a record that repeats another: the same texts, or the same failure."""
+        record = copy.record
+        if original.has_failed:
+            error = _decode_error(original.error)
+            failed = reject(record, ErrorCode(original.code), error.message)
+            return replace(self.rejected(failed, attempts=error.attempts), copied=True)
+        row = Row(
+            record.ordinal,
+            inp=original.inp,
+            out=original.out,
+            cut=copy.truncated,
+            limit=original.limit,
+        )
+        made = _decode_made(original.made if bytes(original.made) else original.ok)
+        return replace(self._with_line(row, record, made), copied=True)
+
+    def _failed(self, record: Record, failure: Failure) -> Row:
+        """A record that the engine could not answer; with several texts, says which one it was."""
+        which = f"text {failure.request.index}: " if len(record.texts) > 1 else ""
+        rejected = reject(record, failure.code, which + failure.message)
+        return self.rejected(rejected, attempts=failure.attempts)
+
+    def _with_line(self, row: Row, record: Record, made: _Made) -> Row:
+        details = Details(made.finish_reasons, row.inp, row.out) if self.with_details else None
+        row = replace(row, made=Raw(_encode(made))) if self.opaque else row
+        try:
+            line = result_line(
+                record, made.generated_texts, details=details, output_filter=self.output_filter
+            )
+        except Unfit as error:
+            rejected = self.rejected(reject(record, error.code, error.message))
+            return replace(rejected, made=row.made, inp=row.inp, out=row.out)
+        return replace(row, ok=Raw(line[:-1]))

@@ -1,0 +1,161 @@
+"""What one run learns of its batches, the next run does: splits, memory limits, deaths."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from support.loops import ListSink, ListSource, windows_of
+from textmill.batching.loop import Loop, Verdict
+from textmill.batching.scheduler import BatchLimits, Scheduler, numbered
+from textmill.core import Completion, Failure, Params, Request
+from textmill.engines.base import BatchError
+from textmill.engines.echo import EchoEngine
+from textmill.errors import ErrorCode, InputError
+from textmill.storage.local import LocalStore
+from textmill.testing.engines import PoisonEngine
+from textmill.transform.journal import (
+    GIVE_UP_AFTER,
+    SPLIT_AFTER,
+    BatchSplit,
+    BatchStarted,
+    BudgetShrunk,
+    JobJournal,
+    RunBegan,
+    RunStopped,
+    history,
+    read_events,
+)
+
+LIMITS = BatchLimits(max_batch_tokens=60)
+
+
+class HungryEngine(EchoEngine):
+    """Runs out of memory on batches of more than so many tokens."""
+
+    def __init__(self, memory_tokens):
+        super().__init__()
+        self.memory_tokens = memory_tokens
+        self.calls = []
+
+    def add(self, batch):
+        self.calls.append(batch)
+        if sum(len(r.ids) for r in batch.requests) > self.memory_tokens:
+            raise BatchError(batch) from MemoryError()
+        super().add(batch)
+
+
+def run(windows, engine, folder, *, wanted=lambda batch: batch):
+    log = LocalStore(folder).log("journal.jsonl")
+    journal, source, sink = JobJournal(log, "journal"), ListSource(windows), ListSink()
+    source.wanted = wanted
+    scheduler = Scheduler(LIMITS, engine.group, padded=False)
+    Loop(source, scheduler, engine, sink, journal=journal).run()
+    journal.close()
+    return sink.outcomes, journal
+
+
+def compositions(calls):
+    return [tuple(request.ordinal for request in batch.requests) for batch in calls]
+
+
+LENGTHS = st.lists(st.lists(st.integers(1, 30), min_size=1, max_size=20), min_size=1, max_size=3)
+
+
+@given(lengths=LENGTHS, poisoned=st.sets(st.integers(0, 30), max_size=4))
+def test_a_split_batch_is_split_again_by_the_next_run(tmp_path_factory, lengths, poisoned):
+    folder = tmp_path_factory.mktemp("job")
+    calls = []
+    for _ in range(2):
+        engine = PoisonEngine(EchoEngine(), lambda request: request.ordinal in poisoned)
+        outcomes, _ = run(windows_of(lengths), engine, folder)
+        calls.append(compositions(engine.calls))
+        failed = {o.request.ordinal for o in outcomes if isinstance(o, Failure)}
+        assert failed == poisoned & set(range(sum(map(len, lengths))))
+    first, second = map(Counter, calls)
+    assert second <= first
+    assert all(len(batch) == 1 for batch in second if poisoned & set(batch))
+
+
+@given(lengths=LENGTHS, memory=st.integers(1, 60))
+def test_out_of_memory_costs_at_most_the_records_that_need_more_alone(
+    tmp_path_factory, lengths, memory
+):
+    engine = HungryEngine(memory)
+    outcomes, journal = run(windows_of(lengths), engine, tmp_path_factory.mktemp("job"))
+    assert len(outcomes) == sum(map(len, lengths))
+    for outcome in outcomes:
+        alone = len(outcome.request.ids) > memory
+        assert isinstance(outcome, Failure) == alone
+        assert not alone or outcome.code is ErrorCode.OOM
+    if journal.history.shrunk:
+        smallest = journal.history.shrunk[-1]
+        assert journal.history.shrunk == sorted(journal.history.shrunk, reverse=True)
+        assert smallest <= LIMITS.max_batch_tokens // 2
+
+
+def test_after_one_shortage_larger_batches_are_not_tried(tmp_path):
+    engine = HungryEngine(20)
+    run(windows_of([[10] * 6, [10] * 6, [10] * 6]), engine, tmp_path)
+    sizes = [len(batch.requests) for batch in engine.calls]
+    assert sizes.count(6) == 1
+    assert max(sizes[sizes.index(6) + 1 :]) <= 3
+
+
+BATCH = numbered(tuple(Request(n, 0, [1], Params()) for n in range(4)))
+ALONE = numbered(BATCH.requests[:1])
+
+
+def died(batch, times):
+    events = [RunBegan("", "", 1), BatchStarted(batch.number, len(batch.requests))]
+    return events * times
+
+
+@pytest.mark.parametrize(
+    ("batch", "runs", "verdict"),
+    [
+        (BATCH, SPLIT_AFTER - 1, Verdict.RUN),
+        (BATCH, SPLIT_AFTER, Verdict.SPLIT),
+        (ALONE, GIVE_UP_AFTER - 1, Verdict.RUN),
+        (ALONE, GIVE_UP_AFTER, Verdict.GIVE_UP),
+    ],
+)
+def test_what_ends_run_after_run_is_narrowed_down(tmp_path, batch, runs, verdict):
+    log = LocalStore(tmp_path).log("journal.jsonl")
+    journal = JobJournal(log, "journal")
+    journal.history = history(died(batch, runs))
+    assert journal.verdict(batch) is verdict
+    log.close()
+
+
+def test_a_run_that_ends_by_itself_blames_no_batch():
+    events = [*died(BATCH, 1), RunStopped("")] * 9
+    assert not history(events).deaths
+
+
+def test_a_request_given_up_fails_and_the_others_are_computed(tmp_path):
+    log = LocalStore(tmp_path).log("journal.jsonl")
+    log.append(
+        b'{"event":"split","n":0,"k":2}\n'
+        + b'{"event":"run","at":"","host":"","pid":1}\n{"event":"start","n":0,"k":1}\n'
+        * GIVE_UP_AFTER
+    )
+    log.close()
+    outcomes, _ = run([[Request(n, 0, [1], Params()) for n in range(2)]], EchoEngine(), tmp_path)
+    by_ordinal = {outcome.request.ordinal: outcome for outcome in outcomes}
+    assert by_ordinal[0].code is ErrorCode.CRASHED
+    assert isinstance(by_ordinal[1], Completion)
+
+
+def test_a_torn_line_is_forgotten_and_a_damaged_one_refused(tmp_path):
+    log = LocalStore(tmp_path).log("journal.jsonl")
+    whole = b'{"event":"split","n":1,"k":2}\n{"event":"shrink","tokens":9}\n'
+    log.append(whole + b'{"event":"spl')
+    assert read_events(log, "journal") == ([BatchSplit(1, 2), BudgetShrunk(9)], len(whole))
+    log.append(b"\n")
+    with pytest.raises(InputError, match="journal is damaged"):
+        read_events(log, "journal")
+    log.close()
