@@ -116,12 +116,13 @@ class Child:
         **request: Any,
     ) -> None:
         """Start a run that, at event `at`, fails with `error` or gets the signal `number`."""
-        trip = {"folder": str(folder), "log": str(self._events)}
+        trip: dict[str, Any] = {"folder": str(folder), "log": str(self._events)}
         trip |= {"at": at, "error": error, "signal": number}
         self._running = self._start(arguments, trip=trip, **request)
 
     def stopped(self) -> bool:
         """Wait until the run stands still (True), or has ended (False)."""
+        assert self._process.stdout
         while not select.select([self._process.stdout], [], [], 0)[0]:
             with suppress(OSError):
                 if _state(self._running)[0] in "Tt":
@@ -210,8 +211,8 @@ class Child:
             self._reply(20)
             raise
         assert not left_behind(pid), f"processes outlive the run: {left_behind(pid)}"
-        read = (self._scratch / name for name in ("out", "err"))
-        return Exit(code, *(path.read_text(errors="replace") for path in read))
+        out, err = ((self._scratch / name).read_text(errors="replace") for name in ("out", "err"))
+        return Exit(code, out, err)
 
     def _send(self, data: bytes) -> None:
         assert self._process.stdin
@@ -364,7 +365,8 @@ def strace_works() -> bool:
     if not shutil.which("strace"):
         return False
     traced = ["strace", "-o", os.devnull, "-e", "inject=rmdir:error=EXDEV", "rmdir", "/nowhere"]
-    done = subprocess.run(traced, capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"})
+    env = {**os.environ, "LC_ALL": "C"}
+    done = subprocess.run(traced, capture_output=True, text=True, env=env, check=False)
     if "ross-device" not in done.stderr:
         return False
     sleeper = subprocess.Popen(["sleep", "20"])
@@ -390,7 +392,7 @@ def short_writes(folder: Path) -> Iterator[Callable[..., dict[str, str]] | None]
         return
     source, shim = folder / "short.c", folder / "short.so"
     source.write_text(_SHIM)
-    command = ["cc", "-shared", "-fPIC", "-O1", "-o", shim, source, "-ldl"]
+    command = ["cc", "-shared", "-fPIC", "-O1", "-o", str(shim), str(source), "-ldl"]
     subprocess.run(command, check=True, capture_output=True)
 
     def env(below: Path, *, die_at: int = 0) -> dict[str, str]:
