@@ -169,12 +169,17 @@ def history(events: Iterable[Event]) -> History:
 class JobJournal:
     """Implements `batching.loop.Journal` on a log. Used by one thread."""
 
-    def __init__(self, log: Log, label: str) -> None:
-        """Read what earlier runs tried and begin a new one. Raises `InputError`, `OutputError`."""
+    def __init__(self, log: Log, label: str, *, blame: bool = True) -> None:
+        """Read what earlier runs tried and begin a new one. Raises `InputError`, `OutputError`.
+
+        blame: whether a batch can be what a run died of.
+        """
         self._log = log
         events, end = read_events(log, label)
         log.cut(end)
         self.history = history(events)
+        if not blame:
+            self.history.deaths.clear()
         self._pieces: set[_Name] = set()
         self._whole = True
         self._write(RunBegan(at=now(), host=socket.gethostname(), pid=os.getpid()))
