@@ -89,7 +89,13 @@ def test_what_may_be_generated_counts_against_what_is_remembered() -> None:
 KEPT = st.lists(st.sampled_from([(b'"k"', b'"' + b"x" * 500 + b'"'), (b'"l"', b"[1]")]), max_size=2)
 
 
-@given(st.lists(st.text(max_size=9), min_size=1, max_size=3), KEPT, st.booleans(), st.booleans(), st.booleans())
+@given(
+    st.lists(st.text(max_size=9), min_size=1, max_size=3),
+    KEPT,
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+)
 def test_a_copy_has_the_row_that_computing_it_would_have_given(
     made: list[str],
     kept: list[tuple[bytes, bytes]],
