@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from fractions import Fraction
 
 import msgspec
@@ -11,7 +12,7 @@ from msgspec import Struct
 
 from textmill.batching.clock import Clock
 from textmill.core import Record
-from textmill.errors import TooManyErrors, UsageError
+from textmill.errors import InputError, OutputError, TooManyErrors, UsageError
 from textmill.transform.job import JobFolder
 from textmill.transform.journal import JobJournal, Progressed, now
 from textmill.transform.parts import Part, PartWriter, Row
@@ -228,12 +229,19 @@ class Ledger:
         self._budget.check(self.progress)
         self._on_progress(self.progress)
 
-    def check_budget(self) -> None:
-        """Raise `TooManyErrors` if more rows of the whole job failed than allowed."""
+    def finish(self) -> None:
+        """Every row is entered: make all of them safe, so that they can be merged.
+
+        Raises `TooManyErrors` if more rows of the whole job failed than allowed.
+        """
+        self._sync()
         self._budget.check(self.progress, final=True)
 
     def close(self) -> None:
-        """Give the files back; what was written stays."""
+        """Give the files back. What was entered is kept, if the store still takes it."""
+        if self._unsynced:
+            with suppress(OutputError, InputError):  # the run ends for a reason that is told
+                self._sync()
         for writer in (*self._complete, *(state.writer for state in self._open.values())):
             writer.close()
         self._complete.clear()
