@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import NoReturn
 
 from cyclopts import App
 
@@ -57,7 +58,11 @@ Names: a catalog id, or a Hugging Face repository as org/name[@revision].""",
 
 def main() -> None:
     """Entry point of the `textmill` command."""
-    status = run_app(app, sys.argv[1:])
+    finish(run_app(app, sys.argv[1:]))
+
+
+def finish(status: int) -> NoReturn:
+    """End the process with an exit code."""
     if status == INTERRUPTED:
         os._exit(status)  # an engine may still compute; everything that counts is on disk
     sys.exit(status)

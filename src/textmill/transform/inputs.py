@@ -58,6 +58,7 @@ class JobInput(Struct, frozen=True, kw_only=True):
     """One file of a job's input: where it is, what the user calls it, what is in it.
 
     span: the stretch of bytes in which the rows to read begin; None for all of them.
+    is_copy: it was copied here from what can be read only once.
     """
 
     store: Store
@@ -65,11 +66,13 @@ class JobInput(Struct, frozen=True, kw_only=True):
     label: str
     format: Format = "jsonl"
     span: tuple[int, int] | None = None
+    is_copy: bool = False
 
     @property
-    def is_local(self) -> bool:
-        """Whether it is a file of this machine, which costs nothing to read twice."""
-        return isinstance(self.store, LocalStore)
+    def is_read_twice(self) -> bool:
+        """Whether it is read for its digest: a file of this machine, which costs nothing, or a
+        copy, which each run makes anew, so that its version may tell nothing."""
+        return self.is_copy or isinstance(self.store, LocalStore)
 
     @property
     def version(self) -> str:
@@ -105,11 +108,11 @@ def find_inputs(inputs: Inputs, store: Store, spool: str, options: ReadOptions) 
     patterns = patterns_of(inputs)
     if patterns is None:
         _spool(_encoded(inputs), store, spool)
-        found = [JobInput(store=store, name=spool, label="records")]
+        found = [JobInput(store=store, name=spool, label="records", is_copy=True)]
     else:
         found = _located(patterns, store, spool, options)
         found = [_with_format(file, options.input_format) for file in found]
-    return found if options.shard is None else [_sharded(found, options.shard, spool)]
+    return found if options.shard is None else [_sharded(found, options.shard)]
 
 
 def patterns_of(inputs: Inputs) -> list[str] | None:
@@ -173,7 +176,7 @@ def _job_input(
 ) -> JobInput:
     if file.size_bytes is None:
         shown = "standard input" if file.path == STANDARD_INPUT else label
-        return JobInput(store=store, name=spool, label=shown)
+        return JobInput(store=store, name=spool, label=shown, is_copy=True)
     place, name = open_store(file.path, options.stores)
     return JobInput(store=place, name=name, label=label)
 
@@ -200,9 +203,9 @@ def _head(text: Any) -> bytes:
     return head
 
 
-def _sharded(found: Sequence[JobInput], shard: Shard, spool: str) -> JobInput:
+def _sharded(found: Sequence[JobInput], shard: Shard) -> JobInput:
     """The shard of the one input there is. Raises `UsageError`."""
-    if len(found) != 1 or found[0].name == spool:
+    if len(found) != 1 or found[0].is_copy:
         raise UsageError(
             "a shard is of one file, which can be read from its middle",
             hint="give one file; of several files, give each run some of them",

@@ -59,7 +59,7 @@ class JobRequest(Struct, frozen=True, kw_only=True):
     max_errors: str | int | None = None
     fresh: bool = False
     retry_failed: bool = False
-    endpoint_url: str | None = None
+    stores: StoreOptions = StoreOptions()
     command: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
@@ -79,7 +79,7 @@ class JobRequest(Struct, frozen=True, kw_only=True):
             home=self.setup.home,
             input_format=self.input_format,
             shard=None if self.shard is None else parse_shard(self.shard),
-            stores=StoreOptions(endpoint_url=self.endpoint_url),
+            stores=self.stores,
             offline=self.setup.offline,
             refresh=self.fresh,
             on_transfer=self.setup.on_transfer,

@@ -55,7 +55,7 @@ class RowReader:
         """Records read so far that carry parameters."""
 
     def digests(self) -> tuple[InputDigest, ...]:
-        """What each input is. Local ones are read for it: damage is found before any work."""
+        """What each input is. Most are read for it: damage is found before any work."""
         return tuple(self._digest(file) for file in self._files)
 
     def chunks(self, digests: Iterable[InputDigest] = ()) -> Iterator[Rows]:
@@ -99,7 +99,7 @@ class RowReader:
         version = file.version
         if file.format == "parquet":
             return self._digest_parquet(file, version)
-        if not file.is_local:
+        if not file.is_read_twice:
             entry = file.store.stat(file.name)
             size_bytes = entry.size_bytes if entry else 0
             return InputDigest(name=file.label, bytes=size_bytes, version=version, span=file.span)
@@ -128,7 +128,7 @@ class RowReader:
             name=file.label,
             bytes=entry.size_bytes if entry else 0,
             version=version,
-            sha256=digest_of(file.store, file.name) if file.is_local else None,
+            sha256=digest_of(file.store, file.name) if file.is_read_twice else None,
             rows=rows,
         )
 

@@ -37,6 +37,7 @@ def forget_failures(folder: JobFolder) -> int:
         forgotten += len(failed)
     log, _ = folder.journal()
     log.append(event_line(Retried()))
+    log.sync()
     log.close()
     return forgotten
 
