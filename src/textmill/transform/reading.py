@@ -8,6 +8,8 @@ from contextlib import closing
 from itertools import islice
 from typing import Any
 
+from msgspec.structs import replace
+
 from textmill.core import Record
 from textmill.errors import InputError
 from textmill.records.base import ByteStream, Reader
@@ -56,7 +58,7 @@ class RowReader:
 
     def digests(self) -> tuple[InputDigest, ...]:
         """What each input is. Most are read for it: damage is found before any work."""
-        return tuple(self._digest(file) for file in self._files)
+        return tuple(replace(self._digest(file), commit=file.commit) for file in self._files)
 
     def chunks(self, digests: Iterable[InputDigest] = ()) -> Iterator[Rows]:
         """Lists of rows, file after file, ordinals without a gap.
@@ -106,10 +108,10 @@ class RowReader:
         with closing(file.open()) as stream:
             if file.span is None:
                 hashed: Any = _Hashed(stream)
-                rows = self.reader(file.format).count(file.text_of(hashed))
+                rows = self.reader(file.format).count(file.text_of(hashed), file.label)
             else:
                 hashed = _Hashed(file.text_of(stream))
-                rows = self.reader(file.format).count(hashed)
+                rows = self.reader(file.format).count(hashed, file.label)
             sha256 = hashed.hexdigest()
         return InputDigest(
             name=file.label,
@@ -122,7 +124,7 @@ class RowReader:
 
     def _digest_parquet(self, file: JobInput, version: str) -> InputDigest:
         with closing(file.open()) as stream:
-            rows = self.reader("parquet").count(stream)
+            rows = self.reader("parquet").count(stream, file.label)
         entry = file.store.stat(file.name)
         return InputDigest(
             name=file.label,
