@@ -68,7 +68,7 @@ class RowReader:
         """
         expected = {file.label: d for file, d in zip(self._files, digests, strict=False)}
         for file, rows in self._all_rows():
-            if file.is_local:
+            if file.is_read_twice:
                 _check_unchanged(file, expected)
             self.with_params += sum(1 for row in rows if isinstance(row, Record) and row.params)
             yield rows
