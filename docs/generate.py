@@ -21,6 +21,7 @@ from textmill.params.reference import page as parameters_page
 REFERENCE = Path(__file__).parent / "reference"
 COMMANDS = (
     ("run",),
+    ("status",),
     ("score",),
     ("models", "list"),
     ("models", "show"),
@@ -71,7 +72,9 @@ def errors_page() -> str:
         "| 2 | it cannot be done as asked; no output was written |\n"
         "| 3 | done; some rows have no result, see `OUT.errors.jsonl` |\n"
         "| 4 | stopped by `--max-errors`; finished rows are kept for a run with a larger one |\n"
-        "| 70 | a bug: textmill's own accounting does not add up, or an engine failed whole |\n"
+        "| 70 | a bug: textmill's own accounting does not add up, or an engine failed whole;"
+        " or `textmill status` found damage |\n"
+        "| 75 | the server that computes is away; finished rows are kept, the same line goes on |\n"
         "| 130 | interrupted; finished rows are kept, the same line goes on |\n"
     )
 

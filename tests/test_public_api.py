@@ -17,6 +17,7 @@ PUBLIC = [
     "ErrorCode",
     "Generator",
     "Job",
+    "JobStatus",
     "Preview",
     "Score",
     "Scores",
@@ -26,6 +27,7 @@ PUBLIC = [
     "preview",
     "run",
     "score",
+    "status",
 ]
 
 
@@ -66,6 +68,7 @@ def test_flags_and_arguments_of_run_have_the_same_names_and_defaults():
     command, python = arguments(run_command), arguments(run)
     only_command = {"output", "set", "dry_run", "quiet"}
     only_python = {
+        "api_key",
         "parameters",
         "hyper_params",
         "home",

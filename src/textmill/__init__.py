@@ -4,6 +4,7 @@ The verbs, with the same names and defaults as the command line:
 
     job = textmill.run("articles.jsonl", "predict.jsonl", model="google/flan-t5-large",
                        prompt="Briefly summarize this text: {article}", max_new_tokens=50)
+    (now,) = textmill.status("predict.jsonl")
     scores = textmill.score("predict.jsonl", "highlights.jsonl")
     texts = textmill.load("google/flan-t5-large").generate(["Translate to German: Hello"])
 """
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     from textmill.api.jobs import Job, run
     from textmill.api.previews import Preview, preview
     from textmill.api.scoring import score
+    from textmill.api.status import status
     from textmill.evaluation.score import Score, Scores
+    from textmill.transform.status import JobStatus
 
 __version__ = "0.1.0.dev0"
 
@@ -28,6 +31,7 @@ __all__ = [
     "ErrorCode",
     "Generator",
     "Job",
+    "JobStatus",
     "Preview",
     "Score",
     "Scores",
@@ -37,11 +41,13 @@ __all__ = [
     "preview",
     "run",
     "score",
+    "status",
 ]
 
 _HOMES = {
     "Generator": "textmill.api.generation",
     "Job": "textmill.api.jobs",
+    "JobStatus": "textmill.transform.status",
     "Preview": "textmill.api.previews",
     "Score": "textmill.evaluation.score",
     "Scores": "textmill.evaluation.score",
@@ -49,6 +55,7 @@ _HOMES = {
     "preview": "textmill.api.previews",
     "run": "textmill.api.jobs",
     "score": "textmill.api.scoring",
+    "status": "textmill.api.status",
 }
 
 

@@ -138,11 +138,22 @@ class Sequence(Struct, frozen=True):
     score: float | None = None
 
 
+class Usage(Struct, frozen=True):
+    """Tokens read and written for one request, as whoever computed it counts them."""
+
+    input_tokens: int
+    output_tokens: int
+
+
 class Completion(Struct, frozen=True):
-    """The engine's answer to one request: `num_return_sequences` sequences, best first."""
+    """The engine's answer to one request: `num_return_sequences` sequences, best first.
+
+    usage: None where the ids of request and sequences are the model's own tokens.
+    """
 
     request: Request
     sequences: tuple[Sequence, ...]
+    usage: Usage | None = None
 
 
 class Failure(Struct, frozen=True):

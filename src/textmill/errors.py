@@ -14,6 +14,7 @@ TextmillError
 │  │  └─ UnsafeModel               files that would have to be executed to be read
 │  └─ ResumeRefused                the unfinished job was started with something else
 ├─ EngineError                     the engine failed on a batch (becomes a record's error)
+│  └─ EngineUnavailable            the engine is away; the job stops and may go on later (exit 75)
 ├─ TooManyErrors                   --max-errors was passed (exit 4)
 └─ InvariantError                  textmill's own accounting does not add up: a bug (exit 70)
 
@@ -135,6 +136,16 @@ class EngineError(TextmillError):
     ) -> None:
         self.code = code
         super().__init__(message)
+
+
+class EngineUnavailable(EngineError):
+    """What computes is away; finished rows are kept, and the same line goes on once it is back."""
+
+    exit_code = 75  # sysexits' EX_TEMPFAIL: invites to try again later
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
 class TooManyErrors(TextmillError):

@@ -79,7 +79,6 @@ def no_rows(folder):
     (folder / "in.jsonl").write_bytes(b"\n\n")
 
 
-EMPTY = "an empty input has no parts, so its job is not taken for an unfinished one"
 JOBS = {
     "some rows bad": (some, {}),
     "fresh over an output": (over_an_output, {"flags": ("--fresh",)}),
@@ -90,12 +89,6 @@ JOBS = {
     "all rows bad": (all_bad, {}),
     "no rows": (no_rows, {}),
 }
-
-
-def but_for_no_rows(names=JOBS):
-    """All jobs, the last of which is known to fail."""
-    wrong = pytest.mark.xfail(reason=EMPTY)
-    return [pytest.param(n, marks=wrong) if n == "no rows" else n for n in names]
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +155,7 @@ def events(job, child, place):
     return agreed(once)
 
 
-@pytest.mark.parametrize("name", but_for_no_rows())
+@pytest.mark.parametrize("name", JOBS)
 def test_killed_at_some_events_it_resumes(jobs, children, name):
     """The sample of `make test`: three points of each job, others for each."""
     job, child = jobs(name), children[0]
@@ -184,7 +177,7 @@ def test_failing_at_some_events_it_says_so_and_resumes(jobs, children, error):
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("name", but_for_no_rows())
+@pytest.mark.parametrize("name", JOBS)
 def test_killed_at_every_event_it_resumes(jobs, children, name):
     job = jobs(name)
 
@@ -270,7 +263,7 @@ def sweep(job, children, fault, wanted, *, lasting=False):
 
 @pytest.mark.full
 @needs_strace
-@pytest.mark.parametrize("name", but_for_no_rows())
+@pytest.mark.parametrize("name", JOBS)
 def test_killed_at_every_system_call_it_resumes(jobs, children, name):
     sweep(jobs(name), children, "signal=KILL", lambda call: call.changes)
 
@@ -278,7 +271,7 @@ def test_killed_at_every_system_call_it_resumes(jobs, children, name):
 @pytest.mark.full
 @needs_strace
 @pytest.mark.parametrize("error", ERRORS_OF)
-@pytest.mark.parametrize("name", but_for_no_rows())
+@pytest.mark.parametrize("name", JOBS)
 def test_at_every_failing_system_call_it_says_so_and_resumes(jobs, children, name, error):
     def wanted(call):
         opens_to_read = call.name in OPENS and not call.changes
@@ -324,7 +317,7 @@ def test_writes_that_are_cut_short_are_gone_on_with(jobs, short, tmp_path, name)
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("name", but_for_no_rows())
+@pytest.mark.parametrize("name", JOBS)
 def test_killed_in_the_middle_of_every_write_it_resumes(jobs, children, short, tmp_path, name):
     """Half of what each write was given has come to the disk when the process dies."""
     job, outcomes = jobs(name), {}

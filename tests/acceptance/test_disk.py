@@ -246,9 +246,8 @@ def missing(path):
     path.unlink()
 
 
-KEPT = "rows of a text that was taken back stay in the parts, and a resume takes them"
 MEDDLERS = [
-    pytest.param(other_text, marks=pytest.mark.xfail(reason=KEPT)),
+    other_text,
     *(longer, missing, shorter, other_text_in_another_file),
 ]
 

@@ -314,7 +314,6 @@ def test_a_second_run_beside_one_that_stands_still_anywhere(job, children):
 
 
 @pytest.mark.full
-@pytest.mark.xfail(reason="a run that ends clears the folder after it has let go of its lock")
 def test_a_second_run_in_the_middle_of_which_the_first_ends(job, children):
     """Mostly where the first run ends and lets go of the job."""
     last, chance = number_of_events(job, children[0]), random.Random(2)

@@ -277,6 +277,19 @@ def test_a_process_killed_while_it_loads_is_started_again() -> None:
         assert engine.pid != first
 
 
+def test_a_system_without_room_for_a_process_is_an_error() -> None:
+    """Here: no file descriptors are left."""
+    program = (
+        "import resource; from support.isolation import *; from textmill.errors import ModelError\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (6, 6))\n"
+        "try: venomous_engine()\n"
+        "except ModelError as error: print('cannot be started' in error.message)"
+    )
+    with start(program) as process:
+        assert process.stdout is not None
+        assert process.stdout.read() == b"True\n"
+
+
 def start(program: str) -> subprocess.Popen[bytes]:
     """A Python of its own."""
     tests = Path(__file__).parents[1]

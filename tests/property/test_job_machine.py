@@ -96,7 +96,6 @@ class JobMachine(RuleBasedStateMachine):
     def run(self):
         self.finish(run_job(self.store, self.rows, self.engine()))
 
-    @precondition(lambda self: self.deaths < MAX_DEATHS)
     @rule(
         at=st.integers(1, 60) | st.integers(1, 2000),
         error=st.sampled_from(sorted(ERRORS)),
@@ -105,6 +104,8 @@ class JobMachine(RuleBasedStateMachine):
         seed=st.integers(0, 1000),
     )
     def run_and_fail(self, at, error, when, retry_failed, seed):
+        if self.deaths >= MAX_DEATHS:  # no precondition: threads make a kill depend on chance
+            return
         store = self.store
         store.failure = Failure(store.calls + at, ERRORS[error], when)
         try:

@@ -16,6 +16,13 @@ def jobs() -> None:
     print(rows, str(job.output), job.manifest["counts"])
 
 
+def statuses() -> None:
+    for job in textmill.status(Path("predict.jsonl"), verify=True):
+        left: float | None = job.eta_seconds
+        problems: list[str] = job.verification.problems if job.verification else []
+        print(job.state, job.counts.ok, left, problems, [cause.example for cause in job.failures])
+
+
 def scores() -> None:
     found = textmill.score("predict.jsonl", Path("references.jsonl"), ref="summary")
     value: float = found.rouge1.value

@@ -15,6 +15,7 @@ def test_nothing_set() -> None:
     assert settings.home == Path("~/.cache/textmill").expanduser()
     assert (settings.offline, settings.hub_endpoint) == (False, None)
     assert settings.hyper_params is None
+    assert settings.api_key is None
 
 
 def test_everything_set(tmp_path: Path) -> None:
@@ -24,9 +25,12 @@ def test_everything_set(tmp_path: Path) -> None:
             "TEXTMILL_OFFLINE": "yes",
             "HF_ENDPOINT": "https://hub.example.com/",
             "HYPER_PARAMS": "{'max_length': 50}",
+            "OPENAI_API_KEY": " sk-1\n",
             "NO_COLOR": "1",
         }
     )
+    assert settings.api_key == "sk-1"
+    assert "sk-1" not in repr(settings)
     assert settings.home == tmp_path
     assert settings.offline
     assert settings.hub_endpoint == "https://hub.example.com"

@@ -11,8 +11,9 @@ from textmill.batching.scheduler import Scheduler
 from textmill.catalog.fetch import Transfer
 from textmill.core import Batch, Failure, Outcome, Record, Rejected, Request
 from textmill.engines.base import Tokenizer
+from textmill.engines.isolated import DEFAULT_TIMEOUT_S
 from textmill.errors import EngineError, UsageError
-from textmill.settings import read_settings
+from textmill.settings import find_api_key, read_settings
 from textmill.transform.setup import Setup, SetupRequest
 
 
@@ -77,11 +78,16 @@ def load(
     truncate: bool = False,
     max_input_tokens: int | None = None,
     max_batch_tokens: int | None = None,
+    concurrency: int | None = None,
+    timeout: float | None = DEFAULT_TIMEOUT_S,
+    api_key: str | None = None,
+    api_key_file: str | Path | None = None,
+    api_key_over_http: bool = False,
     offline: bool = False,
     home: Path | None = None,
     on_transfer: Callable[[Transfer], None] | None = None,
 ) -> Generator:
-    """Load a model: a catalog id, a Hugging Face repository, or a local folder.
+    """Load a model: a catalog id, a Hugging Face repository, a local folder, or a server.
 
     The arguments are the flags of `textmill run`. Raises `ModelError` and its kin.
     """
@@ -94,6 +100,11 @@ def load(
         truncate=truncate,
         max_input_tokens=max_input_tokens,
         max_batch_tokens=max_batch_tokens,
+        concurrency=concurrency,
+        timeout=timeout,
+        api_key=find_api_key(api_key),
+        api_key_file=api_key_file,
+        api_key_over_http=api_key_over_http,
         offline=offline,
         home=home or read_settings().home,
         on_transfer=on_transfer,

@@ -9,10 +9,11 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from textmill.api.stores import store_options
 from textmill.catalog.fetch import Transfer
 from textmill.engines.isolated import DEFAULT_TIMEOUT_S
 from textmill.errors import ErrorCode, UsageError
-from textmill.settings import read_settings
+from textmill.settings import find_api_key, read_settings
 from textmill.storage.decompress import text_lines
 from textmill.storage.opening import is_url
 from textmill.transform.commit import Totals
@@ -103,6 +104,10 @@ def run(
     precision: str = "auto",
     threads: int | None = None,
     max_batch_tokens: int | None = None,
+    concurrency: int | None = None,
+    api_key: str | None = None,
+    api_key_file: str | Path | None = None,
+    api_key_over_http: bool = False,
     timeout: float | None = DEFAULT_TIMEOUT_S,
     fresh: bool = False,
     retry_failed: bool = False,
@@ -122,6 +127,7 @@ def run(
     output: where results go, a path or a URL; OUT.errors.jsonl and OUT.manifest.json appear
         beside it.
     **params (or `parameters`): generation parameters, as in `max_new_tokens=50`.
+    api_key: of a server; by default what OPENAI_API_KEY says.
     on_progress, on_start, on_transfer: called as rows finish, when the job is ready, and while a
     model is downloaded. The other arguments are the flags of `textmill run`.
 
@@ -148,6 +154,10 @@ def run(
             precision=precision,
             threads=threads,
             max_batch_tokens=max_batch_tokens,
+            concurrency=concurrency,
+            api_key=find_api_key(api_key),
+            api_key_file=api_key_file,
+            api_key_over_http=api_key_over_http,
             timeout=timeout,
             offline=offline,
             home=home or read_settings().home,
@@ -161,7 +171,7 @@ def run(
         max_errors=max_errors,
         fresh=fresh,
         retry_failed=retry_failed,
-        endpoint_url=endpoint_url,
+        stores=store_options(endpoint_url),
         command=command,
     )
     with Prepared(request) as prepared:

@@ -12,11 +12,12 @@ from typing import Any
 from msgspec import Struct
 
 from textmill.api.generation import run_in_memory
+from textmill.api.stores import store_options
 from textmill.catalog.fetch import Transfer
 from textmill.core import Record, Rejected
 from textmill.engines.isolated import DEFAULT_TIMEOUT_S
 from textmill.records.ids import SeenIds, reject_repeated
-from textmill.settings import read_settings
+from textmill.settings import find_api_key, read_settings
 from textmill.storage.local import LocalStore
 from textmill.transform.inputs import Inputs, find_inputs
 from textmill.transform.prepare import JobRequest, output_shape
@@ -97,6 +98,10 @@ def preview(
     precision: str = "auto",
     threads: int | None = None,
     max_batch_tokens: int | None = None,
+    concurrency: int | None = None,
+    api_key: str | None = None,
+    api_key_file: str | Path | None = None,
+    api_key_over_http: bool = False,
     timeout: float | None = DEFAULT_TIMEOUT_S,
     offline: bool = False,
     endpoint_url: str | None = None,
@@ -125,6 +130,10 @@ def preview(
         precision=precision,
         threads=threads,
         max_batch_tokens=max_batch_tokens,
+        concurrency=concurrency,
+        api_key=find_api_key(api_key),
+        api_key_file=api_key_file,
+        api_key_over_http=api_key_over_http,
         timeout=timeout,
         offline=offline,
         home=home or read_settings().home,
@@ -139,7 +148,7 @@ def preview(
         output_filter=output_filter,
         shard=shard,
         sample=sample,
-        endpoint_url=endpoint_url,
+        stores=store_options(endpoint_url),
     )
     return _preview(job)
 

@@ -35,6 +35,9 @@ def run(
     precision: str = "auto",
     threads: int | None = None,
     max_batch_tokens: int | None = None,
+    concurrency: int | None = None,
+    api_key_file: str | None = None,
+    api_key_over_http: Annotated[bool, Flag] = False,
     timeout: float = 600.0,
     dry_run: Annotated[bool, Flag] = False,
     fresh: Annotated[bool, Flag] = False,
@@ -58,7 +61,8 @@ def run(
         OUT.errors.jsonl (rows without a result, if any) and OUT.manifest.json.
     model
         A catalog id (textmill models list), a Hugging Face repository, or a local folder.
-        `demo` is the embedded model.
+        `demo` is the embedded model. Or a server that speaks OpenAI's API, by its address:
+        http://127.0.0.1:8000/v1, or https://host/v1#model-name where it has several.
     prompt
         Template for the text, e.g. "Briefly summarize this text: {article}".
     id
@@ -92,16 +96,23 @@ def run(
     max_errors
         Stop (exit 4) once more rows than this have failed: a number, or a share such as 1%.
     engine
-        What computes: auto, ct2 or echo (answers each text with itself, needs no model).
+        What computes: auto, ct2, openai (a server) or echo (answers each text with itself, needs
+        no model).
     precision
         auto, int8 or float32.
     threads
         CPU threads; all by default.
     max_batch_tokens
         Input tokens of one batch, padding included; chosen for the engine by default.
+    concurrency
+        Requests to a server at once; 16 by default.
     timeout
-        Longest time in seconds that one batch may compute; the record that is to blame fails with
-        timeout. 0 is no limit.
+        Longest time in seconds that one batch may compute, or that a server may take for one
+        answer; the record that is to blame fails with timeout. 0 is no limit.
+    api_key_file
+        File with the key for a server; OPENAI_API_KEY by default.
+    api_key_over_http
+        Send the key unencrypted to another machine.
     dry_run
         Show prompts, lengths and an estimate of the time; write nothing.
     fresh
@@ -151,6 +162,9 @@ def run(
         "precision": precision,
         "threads": threads,
         "max_batch_tokens": max_batch_tokens,
+        "concurrency": concurrency,
+        "api_key_file": api_key_file,
+        "api_key_over_http": api_key_over_http,
         "timeout": timeout,
         "endpoint_url": endpoint_url,
         "offline": offline or settings.offline,

@@ -1,7 +1,7 @@
 """A deterministic, device-free engine that answers each text with itself.
 
 It is `--engine echo`: dry runs of a data pipeline, load tests of everything but the model, and the
-engine of most tests. Its tokens are the UTF-8 bytes of the text.
+engine of most tests.
 """
 
 from __future__ import annotations
@@ -13,27 +13,11 @@ from itertools import repeat
 from textmill.core import Batch, Completion, FinishReason, Outcome, Params
 from textmill.core import Sequence as GeneratedSequence
 from textmill.engines.base import Capabilities
-from textmill.errors import ParameterError, UnsupportedParameter
+from textmill.engines.bytes_tokenizer import ByteTokenizer
+from textmill.errors import UnsupportedParameter
 
-
-class EchoTokenizer:
-    """One token per byte of UTF-8; no special tokens, no languages."""
-
-    languages: tuple[str, ...] = ()
-
-    def encode(self, texts: Sequence[str], *, src_lang: str | None = None) -> list[list[int]]:
-        """Byte values of each text."""
-        if src_lang is not None:
-            raise ParameterError("src_lang", src_lang, "the echo engine knows no languages")
-        return [list(text.encode("utf-8", "surrogatepass")) for text in texts]
-
-    def decode(self, sequences: Sequence[Sequence[int]]) -> list[str]:
-        """Texts of byte values; a character cut in its middle becomes U+FFFD."""
-        return [bytes(ids).decode("utf-8", "replace") for ids in sequences]
-
-    def language_token_id(self, lang: str) -> int:
-        """Raise `ParameterError`: there are none."""
-        raise ParameterError("tgt_lang", lang, "the echo engine knows no languages")
+EchoTokenizer = ByteTokenizer
+"""Its tokens are the UTF-8 bytes of the text."""
 
 
 class EchoEngine:

@@ -23,12 +23,15 @@ from textmill.errors import UsageError
 class LoadedModel(Struct, frozen=True, kw_only=True):
     """A model that is ready to run.
 
-    checkpoint: None for the echo engine, which has no model.
+    checkpoint: None for engines without a model on this machine.
+    name, source: of such a model.
     """
 
     checkpoint: Checkpoint | None
     tokenizer: Tokenizer
     engine: Engine
+    name: str = ""
+    source: str = ""
 
     def close(self) -> None:
         """Give the engine's memory and threads back. Idempotent."""
@@ -128,10 +131,17 @@ def _available_cpus() -> int:
 
 
 def _load_echo(order: _Order) -> LoadedModel:
-    from textmill.engines.echo import EchoEngine, EchoTokenizer
+    from textmill.engines.bytes_tokenizer import ByteTokenizer
+    from textmill.engines.echo import EchoEngine
 
     _precision(order, "echo", ("none",))
-    return LoadedModel(checkpoint=None, tokenizer=EchoTokenizer(), engine=EchoEngine())
+    return LoadedModel(
+        checkpoint=None,
+        tokenizer=ByteTokenizer(),
+        engine=EchoEngine(),
+        name="echo",
+        source="echo",
+    )
 
 
 def _precision(order: _Order, engine: str, known: tuple[str, ...]) -> str:

@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from textmill.engines import wire
-from textmill.errors import ErrorCode
+from textmill.errors import ErrorCode, ModelError
 
 _READ_BYTES = 1 << 20
 _TAIL_BYTES = 4096
@@ -65,10 +65,14 @@ class WorkerProcess:
     """
 
     def __init__(self, order: wire.Order) -> None:
-        """Start it; it loads the engine by itself and then says `Ready` or `NotLoaded`."""
-        self._line, theirs = socket.socketpair()
-        with theirs:
-            self._process = _start(theirs.fileno())
+        """Start it; it loads the engine by itself and then says `Ready` or `NotLoaded`.
+
+        Raises `ModelError` when the system starts no process.
+        """
+        try:
+            self._process, self._line = _start()
+        except OSError as error:
+            raise ModelError(f"the engine's process cannot be started: {error}") from error
         self._end = weakref.finalize(self, _end, self._process, self._line)
         self._line.setblocking(False)
         assert self._process.stdout is not None  # noqa: S101  a pipe was asked for
@@ -82,6 +86,7 @@ class WorkerProcess:
         """Whether it has said `Ready`."""
         self.answered = 0
         """Batches it has answered; without any it has done nothing that could linger."""
+        self._write()
 
     @property
     def pid(self) -> int:
@@ -167,23 +172,30 @@ class WorkerProcess:
         return Exit(self._process.returncode, self._tail.decode("utf-8", "replace"))
 
 
-def _start(line: int) -> subprocess.Popen[bytes]:
-    """Python as this one, with the same import path.
+def _start() -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """Python as this one, with the same import path; and our end of the line to it.
 
     Standard input is a pipe that nothing is written to: its end is the end of the parent. What
     native libraries print goes to the pipe of standard error, never into our own output.
     """
     path = os.pathsep.join(entry or os.curdir for entry in sys.path)
-    return subprocess.Popen(  # noqa: S603  our own module
-        [sys.executable, "-P", "-m", "textmill.engines.worker", str(line)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        bufsize=0,
-        pass_fds=[line],
-        process_group=0,
-        env={**os.environ, "PYTHONPATH": path},
-    )
+    ours, theirs = socket.socketpair()
+    with theirs:
+        try:
+            process = subprocess.Popen(  # noqa: S603  our own module
+                [sys.executable, "-P", "-m", "textmill.engines.worker", str(theirs.fileno())],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                bufsize=0,
+                pass_fds=[theirs.fileno()],
+                process_group=0,
+                env={**os.environ, "PYTHONPATH": path},
+            )
+        except OSError:
+            ours.close()
+            raise
+    return process, ours
 
 
 def _end(process: subprocess.Popen[bytes], line: socket.socket) -> None:

@@ -39,10 +39,8 @@ class ObjectStore:
     While a lock of it is held, everything that writes checks that first.
     """
 
-    sync_seconds = 10.0
-
     def __init__(self, address: Address, prefix: str, options: StoreOptions) -> None:
-        self.options = options
+        self.options, self.sync_seconds = options, options.sync_seconds
         self._prefix = prefix
         self._bucket = shared_bucket(address, options)
         self._leases: dict[str, Lease] = {}

@@ -146,7 +146,7 @@ class JobSource:
 
 def _admitted(part: Part, rows: Rows) -> Iterator[Record]:
     """The records of a complete window that became requests, in order."""
-    invalid = {row.n for row in part.rows if row.is_invalid}
+    invalid = {row.n for row in part.rows if row.is_invalid and not bytes(row.made)}
     return (r for r in rows if isinstance(r, Record) and r.ordinal not in invalid)
 
 

@@ -9,7 +9,11 @@ OUT.job/stdin.jsonl    the input, when it came from standard input or from Pytho
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import msgspec
+from msgspec import Struct
 
 from textmill.errors import OutputError, ResumeRefused
 from textmill.storage.base import Lock, Log, Store
@@ -17,6 +21,18 @@ from textmill.transform.parts import Part, read_part
 from textmill.transform.plan import JobSpec, changes
 
 _OURS = ("job.json", "journal.jsonl", "lock", "parts", "stdin.jsonl")
+
+
+class Description(Struct, frozen=True, kw_only=True):
+    """What job.json holds.
+
+    identity: what must be equal for a resume. command: the line that began the job, None from
+    Python. cwd: the folder it was given in.
+    """
+
+    identity: dict[str, str]
+    command: list[str] | None = None
+    cwd: str | None = None
 
 
 class JobFolder:
@@ -59,7 +75,12 @@ class JobFolder:
     @property
     def holds_rows(self) -> bool:
         """Whether an earlier run left finished rows. Rows without a job.json are nobody's."""
-        return self.store.stat(self._record) is not None and bool(self.part_names)
+        return self.is_described and bool(self.part_names)
+
+    @property
+    def is_described(self) -> bool:
+        """Whether there is a job.json: the job is unfinished."""
+        return self.store.stat(self._record) is not None
 
     def part(self, window: int) -> Log:
         """The log of a window's finished rows."""
@@ -103,30 +124,36 @@ class JobFolder:
             self._lock.release()
             self._lock = None
 
-    def begin(self, spec: JobSpec, *, fresh: bool) -> None:
+    def begin(self, spec: JobSpec, *, fresh: bool, command: Sequence[str] | None = None) -> None:
         """Write what the job is, or check that it is the same as before.
 
         Raises `ResumeRefused`, listing what changed.
         """
-        now = spec.identity()
-        if not fresh and (before := self.store.read(self._record)) is not None:
-            different = changes(self._identity_of(before), now)
+        if not fresh and (before := self.description()) is not None:
+            different = changes(before.identity, spec.identity())
             if not different:
                 return
             if self.holds_rows:
                 self._refuse(different)
         self.forget_rows()
-        self.describe(spec)
+        self.describe(spec, command)
 
-    def describe(self, spec: JobSpec) -> None:
+    def describe(self, spec: JobSpec, command: Sequence[str] | None = None) -> None:
         """Write what the job is: from now on the rows in the folder are its own."""
-        data = msgspec.json.encode(spec.identity())
+        description = Description(
+            identity=spec.identity(),
+            command=[_encodable(word) for word in command] if command else None,
+            cwd=_cwd(),
+        )
+        data = msgspec.json.encode(description)
         self.store.replace(self._record, msgspec.json.format(data, indent=1))
 
-    def _identity_of(self, record: bytes) -> dict[str, str]:
+    def description(self) -> Description | None:
+        """What the job is; None if there is none. Raises `ResumeRefused` if it is damaged."""
+        record = self.store.read(self._record)
         try:
-            return msgspec.json.decode(record, type=dict[str, str])
-        except msgspec.MsgspecError as error:
+            return None if record is None else msgspec.json.decode(record, type=Description)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise ResumeRefused(
                 f"{self.store.label(self._record)} is damaged: {error}",
                 hint="start over with --fresh",
@@ -146,10 +173,22 @@ class JobFolder:
         self.store.clear(self._journal)
 
     def remove(self) -> None:
-        """The job is committed, or holds nothing: remove the folder, the lock last."""
+        """The job is committed, or holds nothing: remove all but the lock, which `leave` does."""
         self.forget_rows()
         self.store.remove(self.spool)
         self.store.clear(self._folder)
+
+
+def _encodable(text: str) -> str:
+    """Bytes of a file name that are no UTF-8 are written as \\udcNN."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def _cwd() -> str | None:
+    try:
+        return _encodable(str(Path.cwd()))
+    except OSError:  # it was removed
+        return None
 
 
 def stem(output: str) -> str:

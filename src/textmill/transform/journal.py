@@ -122,7 +122,7 @@ def read_events(log: Log, label: str) -> tuple[list[Event], int]:
     lines = log.read().split(b"\n")[:-1]
     try:
         return list(map(_decode, lines)), sum(len(line) + 1 for line in lines)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise InputError(
             f"{label} is damaged: {error}",
             hint="the file was changed after it was written; start over with --fresh",
@@ -169,13 +169,19 @@ def history(events: Iterable[Event]) -> History:
 class JobJournal:
     """Implements `batching.loop.Journal` on a log. Used by one thread."""
 
-    def __init__(self, log: Log, label: str) -> None:
-        """Read what earlier runs tried and begin a new one. Raises `InputError`, `OutputError`."""
+    def __init__(self, log: Log, label: str, *, blame: bool = True) -> None:
+        """Read what earlier runs tried and begin a new one. Raises `InputError`, `OutputError`.
+
+        blame: whether a batch can be what a run died of.
+        """
         self._log = log
         events, end = read_events(log, label)
         log.cut(end)
         self.history = history(events)
+        if not blame:
+            self.history.deaths.clear()
         self._pieces: set[_Name] = set()
+        self._whole = True
         self._write(RunBegan(at=now(), host=socket.gethostname(), pid=os.getpid()))
 
     def verdict(self, batch: Batch) -> Verdict:
@@ -215,12 +221,16 @@ class JobJournal:
     def close(self) -> None:
         """Write that the run ended by itself, if that can be written (a disk may be full)."""
         with suppress(OutputError):
-            self._write(RunStopped(at=now()))
-            self._log.sync()
+            if self._whole:
+                self._write(RunStopped(at=now()))
+                self._log.sync()
         self._log.close()
 
     def _write(self, event: Event) -> None:
+        """Append an event. One that failed may stand there by half, so nothing follows it."""
+        self._whole = False
         self._log.append(event_line(event))
+        self._whole = True
 
 
 def now() -> str:

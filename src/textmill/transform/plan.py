@@ -45,6 +45,7 @@ class InputDigest(Struct, frozen=True, kw_only=True):
     sha256: None for an object of a store, which is not read twice: its version stands for it.
     rows: blank lines included; None where only reading would tell.
     span: of a shard, the stretch of bytes in which its rows begin.
+    commit: of a data set, what its revision meant.
     """
 
     name: str
@@ -53,6 +54,7 @@ class InputDigest(Struct, frozen=True, kw_only=True):
     sha256: str | None = None
     rows: int | None = None
     span: tuple[int, int] | None = None
+    commit: str | None = None
 
     @property
     def content(self) -> str:
@@ -115,6 +117,8 @@ class JobSpec(Struct, frozen=True, kw_only=True):
         parts: dict[str, Any] = {name: getattr(self, name) for name in names + limits + shape}
         parts |= {f"input {n}": one.content for n, one in enumerate(self.inputs, 1)}
         parts |= {f"model file {name}": f"sha256 {sha}" for name, _, sha in self.model.files}
+        if not self.model.files:
+            parts["model"] = f"{self.model.name} at {self.model.source}"
         parts |= {f"parameter {name}": value for name, (value, _) in self.parameters.items()}
         parts |= msgspec.to_builtins(self.limits)
         parts |= {f"version of {name}": version for name, version in self.versions.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from textmill.errors import OutputError
@@ -20,19 +20,21 @@ def resume(
     fresh: bool,
     retry_failed: bool,
     chunks: Callable[[], Iterable[Rows]],
+    command: Sequence[str] | None = None,
 ) -> dict[str, Any] | None:
     """Make the folder ready for the job. Returns the manifest if the job is complete already.
 
-    The caller holds the job's lock. chunks: reads the input. Raises `ResumeRefused` for an
-    unfinished job that is another, `OutputError` for an output that is not this job's.
+    The caller holds the job's lock. chunks: reads the input. command: the line that asks for the
+    job, kept in its folder. Raises `ResumeRefused` for an unfinished job that is another,
+    `OutputError` for an output that is not this job's.
     """
     finished = None if fresh else _finished(folder, spec)
     if finished is not None:
         if not (retry_failed and finished["counts"]["failed"]):
             return finished
-        reopen(folder, spec, finished, chunks())
+        reopen(folder, spec, finished, chunks(), command=command)
         return None
-    folder.begin(spec, fresh=fresh)
+    folder.begin(spec, fresh=fresh, command=command)
     if retry_failed:
         forget_failures(folder)
     return None
@@ -41,11 +43,13 @@ def resume(
 def _finished(folder: JobFolder, spec: JobSpec) -> dict[str, Any] | None:
     """The manifest if this very job is complete; refuses to replace another job's output.
 
-    While the job's folder holds rows the job is not complete, whatever stands at the output:
-    a run that was killed between two renames merges again.
+    While the job's folder is there the job is not complete, whatever stands at the output: a run
+    that was killed between two renames merges again.
     """
     there = [name for name in folder.outputs if folder.store.stat(name) is not None]
-    if folder.holds_rows or not there:
+    unfinished = folder.description()
+    same = unfinished is not None and unfinished.identity == spec.identity()
+    if same or folder.holds_rows or not there:
         return None
     manifest = finished_manifest(folder)
     if manifest is None:

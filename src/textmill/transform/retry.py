@@ -7,7 +7,7 @@ Rows that could not become a request fail again in any run, so they stay as they
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -37,6 +37,7 @@ def forget_failures(folder: JobFolder) -> int:
         forgotten += len(failed)
     log, _ = folder.journal()
     log.append(event_line(Retried()))
+    log.sync()
     log.close()
     return forgotten
 
@@ -53,7 +54,12 @@ _decode_error = msgspec.json.Decoder(_Error).decode
 
 
 def reopen(
-    folder: JobFolder, spec: JobSpec, manifest: dict[str, Any], chunks: Iterable[Rows]
+    folder: JobFolder,
+    spec: JobSpec,
+    manifest: dict[str, Any],
+    chunks: Iterable[Rows],
+    *,
+    command: Sequence[str] | None = None,
 ) -> None:
     """Make a finished job with failures unfinished again. The caller holds the job's lock.
 
@@ -80,7 +86,7 @@ def reopen(
     log.append(event_line(Carried(**counts)))
     log.sync()
     log.close()
-    folder.describe(spec)
+    folder.describe(spec, command)
 
 
 class _Replay:

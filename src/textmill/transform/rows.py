@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 from msgspec import Raw, Struct
 from msgspec.structs import replace
 
-from textmill.core import Completion, Failure, FinishReason, Outcome, Record, Rejected
+from textmill.core import Completion, Failure, FinishReason, Outcome, Record, Rejected, Usage
 from textmill.core import Sequence as Generated
 from textmill.errors import ErrorCode
 from textmill.records.jsonpath import Path
@@ -30,12 +30,25 @@ class Piece(Struct, frozen=True):
         """What was generated; nothing where the engine failed."""
         return self.outcome.sequences if isinstance(self.outcome, Completion) else ()
 
+    @property
+    def usage(self) -> Usage:
+        """Tokens of a completion: counted here, unless the engine's are not the model's own."""
+        if isinstance(self.outcome, Completion) and self.outcome.usage is not None:
+            return self.outcome.usage
+        output = sum(len(sequence.ids) for sequence in self.sequences)
+        return Usage(len(self.outcome.request.ids), output)
+
 
 class _Made(Struct):
     """What the engine made of a row, read back from its line."""
 
     generated_texts: list[str]
     finish_reasons: tuple[FinishReason, ...] = ()
+
+
+def hides_texts(keep: Collection[str]) -> bool:
+    """Whether columns that a job keeps stand where its result lines tell what the engine made."""
+    return any(name in keep for name in _Made.__struct_fields__)
 
 
 class _Error(Struct):
@@ -76,8 +89,8 @@ class RowMaker(Struct, frozen=True, kw_only=True):
         reasons = tuple(sequence.finish for sequence in sequences)
         row = Row(
             record.ordinal,
-            inp=sum(len(piece.outcome.request.ids) for piece in pieces),
-            out=sum(len(sequence.ids) for sequence in sequences),
+            inp=sum(piece.usage.input_tokens for piece in pieces),
+            out=sum(piece.usage.output_tokens for piece in pieces),
             cut=truncated,
             limit=FinishReason.LENGTH in reasons,
         )
@@ -87,7 +100,7 @@ class RowMaker(Struct, frozen=True, kw_only=True):
     def copied(self, copy: Copy, original: Row) -> Row:
         """The row of a record that repeats another: the same texts, or the same failure."""
         record = copy.record
-        if original.has_failed:
+        if original.code and not bytes(original.made):
             error = _decode_error(original.error)
             failed = reject(record, ErrorCode(original.code), error.message)
             return replace(self.rejected(failed, attempts=error.attempts), copied=True)

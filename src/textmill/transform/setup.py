@@ -25,6 +25,7 @@ from textmill.records.jsonpath import parse_path
 from textmill.records.prompt import parse_prompt
 from textmill.records.shape import Shape
 from textmill.transform.plan import ModelIdentity
+from textmill.transform.remote import check_flags, is_remote, open_remote
 from textmill.transform.windows import Preparer
 
 ECHO = "echo"
@@ -49,6 +50,10 @@ class SetupRequest(Struct, frozen=True, kw_only=True):
     precision: str = "auto"
     threads: int | None = None
     max_batch_tokens: int | None = None
+    concurrency: int | None = None
+    api_key: str | None = None
+    api_key_file: str | Path | None = None
+    api_key_over_http: bool = False
     timeout: float | None = DEFAULT_TIMEOUT_S
     offline: bool = False
     home: Path
@@ -72,6 +77,7 @@ class Setup:
         layers = user_layers(request)
         Resolver(layers, language_token_id=lambda _: 0)  # a misspelt name costs no download
         _check_numbers(request)
+        check_flags(request)
         self.artifact = find_model(request)
         with ExitStack() as stack:
             if self.artifact is not None:
@@ -106,7 +112,7 @@ class Setup:
         """The model, for the manifest and for the decision whether a job may be resumed."""
         checkpoint = self.model.checkpoint
         if self.artifact is None or checkpoint is None:
-            return ModelIdentity(name=ECHO, source=ECHO)
+            return ModelIdentity(name=self.model.name, source=self.model.source)
         return ModelIdentity(
             name=self.artifact.name,
             source=self.artifact.source,
@@ -155,13 +161,13 @@ def shape_of(request: SetupRequest) -> Shape:
         prompt=None if request.prompt is None else parse_prompt(request.prompt),
         keep=request.columns,
         input_filter=None if request.input_filter is None else parse_path(request.input_filter),
-        join=_joins(request.join),
+        join=is_join(request.join),
         parameters=KNOWN_NAMES,
         record_params=request.record_params,
     )
 
 
-def _joins(join: str | None) -> bool:
+def is_join(join: str | None) -> bool:
     """SageMaker's JoinSource: `input`, or nothing. Raises `UsageError`."""
     if join is not None and join.lower() not in {"input", "none"}:
         raise UsageError(f"--join {join}: there is only the input to join", hint="--join input")
@@ -207,8 +213,8 @@ def default_length(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def find_model(request: SetupRequest) -> Artifact | None:
-    """The model's files, fetched if need be; None for the echo engine, which needs none."""
-    if request.engine == ECHO:
+    """The model's files, fetched if need be; None for the echo engine and for servers."""
+    if request.engine == ECHO or is_remote(request):
         return None
     if request.model is None:
         raise UsageError(
@@ -225,6 +231,8 @@ def find_model(request: SetupRequest) -> Artifact | None:
 
 
 def _load(request: SetupRequest, artifact: Artifact | None) -> LoadedModel:
+    if is_remote(request):
+        return open_remote(request)
     return load_model(
         artifact.folder if artifact else None,
         engine=request.engine,
@@ -236,7 +244,7 @@ def _load(request: SetupRequest, artifact: Artifact | None) -> LoadedModel:
 
 
 def _check_numbers(request: SetupRequest) -> None:
-    for name in ("threads", "max_batch_tokens", "max_input_tokens"):
+    for name in ("threads", "max_batch_tokens", "max_input_tokens", "concurrency"):
         value = getattr(request, name)
         if value is not None and value < 1:
             raise UsageError(f"{name}={value}: must be at least 1")
