@@ -17,6 +17,7 @@ from textmill.records.builder import RecordBuilder
 from textmill.records.formats import Format, open_reader
 from textmill.records.shape import Shape
 from textmill.storage.base import digest_of
+from textmill.storage.local import LocalStore
 from textmill.transform.inputs import JobInput
 from textmill.transform.plan import InputDigest
 from textmill.transform.windows import Rows
@@ -68,7 +69,7 @@ class RowReader:
         """
         expected = {file.label: d for file, d in zip(self._files, digests, strict=False)}
         for file, rows in self._all_rows():
-            if file.is_local:
+            if isinstance(file.store, LocalStore):
                 _check_unchanged(file, expected)
             self.with_params += sum(1 for row in rows if isinstance(row, Record) and row.params)
             yield rows
