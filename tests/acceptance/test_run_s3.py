@@ -1,4 +1,4 @@
-"""`textmill run` and `textmill status` on S3, as processes: whole jobs, to the same bytes as here."""
+"""`textmill run` and `textmill status` on S3 as processes: whole jobs, the bytes of one here."""
 
 from __future__ import annotations
 
