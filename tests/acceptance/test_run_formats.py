@@ -64,6 +64,7 @@ def test_any_format_becomes_any_other(tmp_path, input_format, output_format):
     assert read_output(output, output_format) == expected
     written = manifest(output)
     assert (written["output_format"], written["compression"]) == (output_format, "none")
+    assert written["versions"]["pyarrow"] == pa.__version__  # what its bytes depend on
 
 
 @pytest.mark.parametrize("name", ["o.jsonl.gz", "o.csv.zst", "o.tsv.GZ", "o.jsonl.zst"])

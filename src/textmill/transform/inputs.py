@@ -228,6 +228,12 @@ def _sharded(found: Sequence[JobInput], shard: Shard) -> JobInput:
             hint="give one file; of several files, give each run some of them",
         )
     (file,) = found
+    if file.format == "lines":
+        raise UsageError(
+            f"{file.label} has lines without ids, and a shard does not know how many stand before"
+            " it, so it would number its lines from 0",
+            hint="make it JSON Lines with ids, or one file for each run",
+        )
     with closing(file.open()) as stream:
         stored = Stored(cast(BinaryIO, stream))
         compressed = decompressed(stored, file.label) is not stored
