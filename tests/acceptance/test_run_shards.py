@@ -101,7 +101,7 @@ def test_a_killed_shard_resumes_to_the_same_bytes(tmp_path):
     flags = ("--shard", "2/2")
     assert echo(source, tmp_path / "whole.jsonl", *flags).code == 0
     process = start_run(source, output, *flags)
-    wait_for_parts(process, output, 6)
+    wait_for_parts(process, output, 5)
     process.kill()
     process.communicate()
     assert process.returncode == -9
