@@ -1,4 +1,4 @@
-"""`textmill run` and `textmill status` on S3 as processes: whole jobs, the bytes of one here."""
+"""Whole jobs on S3, with real processes: what they write, refuse, keep, and leave behind."""
 
 from __future__ import annotations
 

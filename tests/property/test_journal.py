@@ -29,6 +29,7 @@ from textmill.transform.journal import (
     JobJournal,
     RunBegan,
     RunStopped,
+    event_line,
     history,
     read_events,
 )
@@ -55,7 +56,8 @@ def run(windows, engine, folder, *, wanted=lambda batch: batch):
     log = LocalStore(folder).log("journal.jsonl")
     journal, source, sink = JobJournal(log, "journal"), ListSource(windows), ListSink()
     source.wanted = wanted
-    scheduler = Scheduler(LIMITS, engine.group, padded=False)
+    memory = min(journal.history.shrunk, default=None)
+    scheduler = Scheduler(LIMITS, engine.group, padded=False, memory_tokens=memory)
     Loop(source, scheduler, engine, sink, journal=journal).run()
     journal.close()
     return sink.outcomes, journal
@@ -106,6 +108,15 @@ def test_after_one_shortage_larger_batches_are_not_tried(tmp_path):
     sizes = [len(batch.requests) for batch in engine.calls]
     assert sizes.count(6) == 1
     assert max(sizes[sizes.index(6) + 1 :]) <= 3
+
+
+def test_the_next_run_remembers_the_shortage(tmp_path):
+    windows = [[10] * 6, [10] * 6]
+    first, second = HungryEngine(20), HungryEngine(10**6)
+    run(windows_of(windows), first, tmp_path)
+    run(windows_of(windows), second, tmp_path)
+    computed = [batch for batch in compositions(first.calls) if len(batch) * 10 <= 20]
+    assert sorted(compositions(second.calls)) == sorted(computed)
 
 
 BATCH = numbered(tuple(Request(n, 0, [1], Params()) for n in range(4)))
@@ -178,3 +189,12 @@ def test_nothing_is_appended_to_half_a_line(tmp_path):
     assert len(events) == 1
     assert end < len(store.files["journal.jsonl"])
     JobJournal(store.log("journal.jsonl"), "journal")
+
+
+def test_an_engine_elsewhere_ends_no_run(tmp_path):
+    """A server's slow answer may be in flight whenever a user kills the job."""
+    log = LocalStore(tmp_path).log("journal.jsonl")
+    log.append(b"".join(event_line(event) for event in died(ALONE, GIVE_UP_AFTER)))
+    log.close()
+    assert JobJournal(log, "journal", blame=False).verdict(ALONE) is Verdict.RUN
+    log.close()

@@ -78,10 +78,14 @@ def _cut(
 class Scheduler:
     """Turns windows of requests into numbered batches, in order of arrival of the windows."""
 
-    def __init__(self, limits: BatchLimits, group: Group, *, padded: bool) -> None:
+    def __init__(
+        self, limits: BatchLimits, group: Group, *, padded: bool, memory_tokens: int | None = None
+    ) -> None:
+        """`memory_tokens`: how many tokens of a batch memory has allowed for so far, as `shrink`
+        returned it; None where it never ran out."""
         self._limits, self._group, self._padded = limits, group, padded
         self._batches: deque[Batch] = deque()
-        self._max_cost: int | None = None
+        self._memory_tokens = memory_tokens
 
     def add(self, window: Sequence[Request]) -> None:
         """Plan one window; its batches come after those of earlier windows."""
@@ -106,13 +110,14 @@ class Scheduler:
         plan stays a function of the input; the Loop splits them (`over_budget`).
         """
         half = max(1, self._cost(batch) // 2)
-        self._max_cost = half if self._max_cost is None else min(half, self._max_cost)
-        return self._max_cost
+        self._memory_tokens = min(half, self._memory_tokens or half)
+        return self._memory_tokens
 
     def over_budget(self, batch: Batch) -> bool:
         """Whether the batch has more tokens than memory allowed for, and can be split."""
-        many = len(batch.requests) > 1
-        return many and self._max_cost is not None and self._cost(batch) > self._max_cost
+        if self._memory_tokens is None or len(batch.requests) == 1:
+            return False
+        return self._cost(batch) > self._memory_tokens
 
     def _cost(self, batch: Batch) -> int:
         """Input tokens, padding counted where the engine pads."""

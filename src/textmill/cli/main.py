@@ -25,11 +25,11 @@ app = App(
 app.command(
     "textmill.cli.run:run",
     name="run",
-    help="""Run a model over JSON Lines: one result per record, in input order.
+    help="""Run a model over files of records: one result per record, in input order.
 
-An input line looks like {"id": 0, "text_inputs": "Summarize: …"}, and may carry
-parameters of its own; any other shape goes through --prompt. Running the same
-line again resumes an unfinished job.""",
+A record looks like {"id": 0, "text_inputs": "Summarize: …"}, or is a row of a table
+with such columns, and may carry parameters of its own; any other shape goes through
+--prompt. Running the same line again resumes an unfinished job.""",
 )
 app.command(
     "textmill.cli.score:score",

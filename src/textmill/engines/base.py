@@ -24,6 +24,7 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     padded: True when a batch costs rows x longest input, False when it costs the sum of inputs.
     batch_invariant: True when the same request gives the same text in any batch, bit for bit.
     max_batch_tokens, max_batch_rows: batches larger than this gain no speed; the default budget.
+    local: True when it computes on this machine, so that a record may end the whole job there.
     notes: limits that the manifest repeats, one sentence each.
     """
 
@@ -34,6 +35,7 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     batch_invariant: bool = True
     max_batch_tokens: int = 8192
     max_batch_rows: int = 256
+    local: bool = True
     notes: tuple[str, ...] = ()
 
 

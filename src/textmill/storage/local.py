@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -22,6 +23,7 @@ class LocalStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._held: set[str] = set()
 
     def path(self, name: str) -> Path:
         """Where the file is."""
@@ -75,7 +77,7 @@ class LocalStore:
         write_atomic(self.label(new), data)
         with output_errors(self.label(name)):
             try:
-                path.hardlink_to(self.path(new))
+                _appear(self.path(new), path)
             except FileExistsError:
                 return False
             finally:
@@ -89,17 +91,15 @@ class LocalStore:
             self.path(name).unlink(missing_ok=True)
 
     def clear(self, prefix: str) -> None:
-        """Remove files by prefix; and their folders, if the prefix ends with `/`."""
+        """Remove files by prefix; and their folders, if the prefix ends with `/` and they are
+        empty. A lock that this store holds stays: `Lock.release` removes it."""
         for name in self.names(prefix):
-            self.remove(name)
+            if name not in self._held:
+                self.remove(name)
         if not prefix.endswith("/"):
             return
-        folder = self.path(prefix)
-        for top, _, _ in os.walk(folder, topdown=False):
-            with output_errors(top), suppress(FileNotFoundError):
-                Path(top).rmdir()
-        with output_errors(str(folder)), suppress(FileNotFoundError):
-            sync_folder(str(folder.parent))
+        for top, _, _ in os.walk(self.path(prefix), topdown=False):
+            _remove_if_empty(Path(top))
 
     def target(self, name: str) -> AtomicFile:
         """A file that is renamed into its place."""
@@ -113,7 +113,9 @@ class LocalStore:
     def lock(self, name: str) -> LocalLock:
         """An advisory lock (flock), which ends with the process that holds it."""
         self._make_folder(name)
-        return LocalLock(self.path(name))
+        lock = LocalLock(self.path(name), on_release=lambda: self._held.discard(name))
+        self._held.add(name)
+        return lock
 
     def _make_folder(self, name: str) -> None:
         """Make the folders within the root that the name goes through, to survive a power cut."""
@@ -204,8 +206,8 @@ class LocalLog:
 class LocalLock:
     """Held while its file is open and still at its path."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, *, on_release: Callable[[], None]) -> None:
+        self._path, self._on_release = path, on_release
         self._file: IO[bytes] | None = None
         while self._file is None:
             with output_errors(str(path)):
@@ -221,10 +223,40 @@ class LocalLock:
         """The lock of a living process cannot be lost."""
 
     def release(self) -> None:
-        """Let another process have it."""
+        """Let another process have it, and leave nothing behind: its file, its folder if empty.
+
+        The file goes while the lock is held, so whoever waits for it sees that it is no more.
+        """
         if self._file is not None:
+            with suppress(OSError):
+                self._path.unlink(missing_ok=True)
+            _remove_if_empty(self._path.parent)
             self._file.close()
             self._file = None
+            self._on_release()
+
+
+def _appear(new: Path, path: Path) -> None:
+    """Give the file its name. Raises `FileExistsError` if that is taken.
+
+    File systems without links (exFAT, some network ones) get a rename, which is as good while the
+    caller holds the lock of the only other writer.
+    """
+    try:
+        path.hardlink_to(new)
+    except FileExistsError:
+        raise
+    except OSError:
+        if path.exists():
+            raise FileExistsError(path) from None
+        new.rename(path)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    """Remove a folder, unless somebody has put something there meanwhile."""
+    with suppress(OSError):
+        folder.rmdir()
+        sync_folder(str(folder.parent))
 
 
 def _opened(path: Path) -> IO[bytes]:

@@ -15,7 +15,7 @@ from hashlib import blake2b
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from textmill.core import Params, Record
@@ -81,6 +81,28 @@ class Copy(Struct, frozen=True):
     truncated: bool
 
 
+class _Line(Struct):
+    generated_texts: Raw
+    finish_reasons: Raw = Raw(b"[]")
+
+
+_decode_line = msgspec.json.Decoder(_Line).decode
+
+
+def _slim(row: Row) -> Row:
+    """The row without what copies do not take from it: its id, kept columns, a joined row."""
+    if row.code:
+        return row
+    made = row.made
+    if not bytes(made):
+        line = _decode_line(row.ok)
+        made = Raw(
+            b'{"generated_texts":%b,"finish_reasons":%b}'
+            % (bytes(line.generated_texts), bytes(line.finish_reasons))
+        )
+    return Row(row.n, inp=row.inp, out=row.out, limit=row.limit, made=made)
+
+
 class Copier:
     """Pairs copies with the rows of their originals. Used by one thread."""
 
@@ -95,7 +117,7 @@ class Copier:
         ready = []
         for row in rows:
             if row.n in self._remembered:
-                self._rows[row.n] = row
+                self._rows[row.n] = _slim(row)
             ready += [(copy, row) for copy in self._waiting.pop(row.n, ())]
         return ready
 

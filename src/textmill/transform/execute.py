@@ -66,7 +66,7 @@ def execute(
     Raises `TooManyErrors` when the budget is passed; finished rows stay in the folder.
     """
     started = time.monotonic()
-    journal = JobJournal(*folder.journal())
+    journal = JobJournal(*folder.journal(), blame=worker.engine.capabilities.local)
     try:
         progress = Progress(total=total)
         ledger = Ledger(
@@ -99,10 +99,15 @@ def _compute(
     """Have every row in a part. Returns what was done for it, and how many rows there are."""
     windows = reject_duplicates(gather(chunks, window_sizes()))
     source = JobSource(windows, worker.preparer, ledger, worker.maker)
-    padded = worker.engine.capabilities.padded
+    scheduler = Scheduler(
+        spec.limits,
+        worker.engine.group,
+        padded=worker.engine.capabilities.padded,
+        memory_tokens=min(journal.history.shrunk, default=None),
+    )
     loop = Loop(
         source,
-        Scheduler(spec.limits, worker.engine.group, padded=padded),
+        scheduler,
         worker.engine,
         JobSink(worker.tokenizer, ledger, source.copier, worker.maker),
         journal=journal,

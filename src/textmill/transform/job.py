@@ -179,7 +179,7 @@ class JobFolder:
         self.store.clear(self._journal)
 
     def remove(self) -> None:
-        """The job is committed, or holds nothing: remove the folder, the lock last."""
+        """The job is committed, or holds nothing: remove all but the lock, which `leave` does."""
         self.forget_rows()
         self.store.remove(self.spool)
         self.store.clear(self._folder)

@@ -169,12 +169,17 @@ def history(events: Iterable[Event]) -> History:
 class JobJournal:
     """Implements `batching.loop.Journal` on a log. Used by one thread."""
 
-    def __init__(self, log: Log, label: str) -> None:
-        """Read what earlier runs tried and begin a new one. Raises `InputError`, `OutputError`."""
+    def __init__(self, log: Log, label: str, *, blame: bool = True) -> None:
+        """Read what earlier runs tried and begin a new one. Raises `InputError`, `OutputError`.
+
+        blame: whether a batch can be what a run died of.
+        """
         self._log = log
         events, end = read_events(log, label)
         log.cut(end)
         self.history = history(events)
+        if not blame:
+            self.history.deaths.clear()
         self._pieces: set[_Name] = set()
         self._whole = True
         self._write(RunBegan(at=now(), host=socket.gethostname(), pid=os.getpid()))
@@ -216,13 +221,14 @@ class JobJournal:
     def close(self) -> None:
         """Write that the run ended by itself, if that can be written (a disk may be full)."""
         with suppress(OutputError):
-            if self._whole:
-                self._write(RunStopped(at=now()))
-                self._log.sync()
+            self._write(RunStopped(at=now()))
+            self._log.sync()
         self._log.close()
 
     def _write(self, event: Event) -> None:
         """Append an event. One that failed may stand there by half, so nothing follows it."""
+        if not self._whole:
+            raise OutputError("the job's journal could not be written, so the run has ended")
         self._whole = False
         self._log.append(event_line(event))
         self._whole = True

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import islice
 from typing import Any
+
+from msgspec.structs import replace
 
 from textmill.core import Record
 from textmill.errors import InputError
@@ -15,6 +17,7 @@ from textmill.records.builder import RecordBuilder
 from textmill.records.formats import Format, open_reader
 from textmill.records.shape import Shape
 from textmill.storage.base import digest_of
+from textmill.storage.local import LocalStore
 from textmill.transform.inputs import JobInput
 from textmill.transform.plan import InputDigest
 from textmill.transform.windows import Rows
@@ -56,22 +59,25 @@ class RowReader:
 
     def digests(self) -> tuple[InputDigest, ...]:
         """What each input is. Most are read for it: damage is found before any work."""
-        return tuple(self._digest(file) for file in self._files)
+        return tuple(
+            replace(self._digest(file), commit=file.commit, format=file.format)
+            for file in self._files
+        )
 
     def chunks(self, digests: Iterable[InputDigest] = ()) -> Iterator[Rows]:
         """Lists of rows, file after file, ordinals without a gap.
 
-        digests: the files as they must still be when they have been read.
+        digests: the files as they must still be. One of this machine is looked at after each list
+        and before it is handed on, so that no row of a changed file is taken for one of the job's.
         """
-        for rows in self._all_rows():
+        expected = {file.label: d for file, d in zip(self._files, digests, strict=False)}
+        for file, rows in self._all_rows():
+            if isinstance(file.store, LocalStore):
+                _check_unchanged(file, expected)
             self.with_params += sum(1 for row in rows if isinstance(row, Record) and row.params)
             yield rows
-        for file, digested in zip(self._files, digests, strict=False):
-            if file.version != digested.version:
-                raise InputError(
-                    f"{digested.name} has changed while it was read",
-                    hint="run again when nothing writes to it any more",
-                )
+        for file in self._files:
+            _check_unchanged(file, expected)
 
     def reader(self, format_: Format) -> Reader:
         """The reader of a format, the same for all files."""
@@ -79,7 +85,7 @@ class RowReader:
             self._readers[format_] = open_reader(format_, self.builder)
         return self._readers[format_]
 
-    def _all_rows(self) -> Iterator[Rows]:
+    def _all_rows(self) -> Iterator[tuple[JobInput, Rows]]:
         left = self._sample
         ordinal = 0
         for file in self._files:
@@ -88,9 +94,9 @@ class RowReader:
                 for rows in self.reader(file.format).read(text, file.label, ordinal):
                     ordinal += len(rows)
                     if left is None:
-                        yield rows
+                        yield file, rows
                         continue
-                    yield list(islice(rows, left))
+                    yield file, list(islice(rows, left))
                     left -= len(rows)
                     if left <= 0:
                         return
@@ -106,10 +112,10 @@ class RowReader:
         with closing(file.open()) as stream:
             if file.span is None:
                 hashed: Any = _Hashed(stream)
-                rows = self.reader(file.format).count(file.text_of(hashed))
+                rows = self.reader(file.format).count(file.text_of(hashed), file.label)
             else:
                 hashed = _Hashed(file.text_of(stream))
-                rows = self.reader(file.format).count(hashed)
+                rows = self.reader(file.format).count(hashed, file.label)
             sha256 = hashed.hexdigest()
         return InputDigest(
             name=file.label,
@@ -122,7 +128,7 @@ class RowReader:
 
     def _digest_parquet(self, file: JobInput, version: str) -> InputDigest:
         with closing(file.open()) as stream:
-            rows = self.reader("parquet").count(stream)
+            rows = self.reader("parquet").count(stream, file.label)
         entry = file.store.stat(file.name)
         return InputDigest(
             name=file.label,
@@ -130,6 +136,15 @@ class RowReader:
             version=version,
             sha256=digest_of(file.store, file.name) if file.is_read_twice else None,
             rows=rows,
+        )
+
+
+def _check_unchanged(file: JobInput, expected: Mapping[str, InputDigest]) -> None:
+    digested = expected.get(file.label)
+    if digested is not None and file.version != digested.version:
+        raise InputError(
+            f"{file.label} has changed while it was read",
+            hint="run again when nothing writes to it any more",
         )
 
 

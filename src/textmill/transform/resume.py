@@ -43,11 +43,13 @@ def resume(
 def _finished(folder: JobFolder, spec: JobSpec) -> dict[str, Any] | None:
     """The manifest if this very job is complete; refuses to replace another job's output.
 
-    While the job's folder holds rows the job is not complete, whatever stands at the output:
-    a run that was killed between two renames merges again.
+    While the job's folder is there the job is not complete, whatever stands at the output: a run
+    that was killed between two renames merges again.
     """
     there = [name for name in folder.outputs if folder.store.stat(name) is not None]
-    if folder.holds_rows or not there:
+    unfinished = folder.description()
+    same = unfinished is not None and unfinished.identity == spec.identity()
+    if same or folder.holds_rows or not there:
         return None
     manifest = finished_manifest(folder)
     if manifest is None:

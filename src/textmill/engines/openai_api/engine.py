@@ -37,6 +37,7 @@ class OpenAIEngine:
         padded=False,
         batch_invariant=False,
         max_batch_rows=1,
+        local=False,
         notes=_NOTES,
     )
 
