@@ -20,7 +20,7 @@ JsonText = bytes
 """One JSON value as it was written, so that it can be written again untouched."""
 
 
-class Record(Struct, frozen=True, kw_only=True):
+class Record(Struct, frozen=True, kw_only=True, gc=False):
     """One valid line of input.
 
     ordinal: position among the rows of the whole job, 0-based, over all input files.
@@ -42,7 +42,7 @@ class Record(Struct, frozen=True, kw_only=True):
     line: int = 0
 
 
-class Rejected(Struct, frozen=True, kw_only=True):
+class Rejected(Struct, frozen=True, kw_only=True, gc=False):
     """One row of input that cannot become a request, and why. `id` is None when unreadable."""
 
     ordinal: int
@@ -99,7 +99,7 @@ class Params(Struct, frozen=True, kw_only=True):
     batch_size: int | None = None
 
 
-class Request(Struct, frozen=True):
+class Request(Struct, frozen=True, gc=False):
     """One text of one record, ready for the engine.
 
     ordinal, index: the record, and which of its texts.
@@ -125,7 +125,7 @@ class Batch(Struct, frozen=True):
     requests: tuple[Request, ...]
 
 
-class Sequence(Struct, frozen=True):
+class Sequence(Struct, frozen=True, gc=False):
     """One generated sequence.
 
     ids: generated token ids, without the start token, forced prefix and end token.
@@ -138,14 +138,14 @@ class Sequence(Struct, frozen=True):
     score: float | None = None
 
 
-class Usage(Struct, frozen=True):
+class Usage(Struct, frozen=True, gc=False):
     """Tokens read and written for one request, as whoever computed it counts them."""
 
     input_tokens: int
     output_tokens: int
 
 
-class Completion(Struct, frozen=True):
+class Completion(Struct, frozen=True, gc=False):
     """The engine's answer to one request: `num_return_sequences` sequences, best first.
 
     usage: None where the ids of request and sequences are the model's own tokens.
@@ -156,7 +156,7 @@ class Completion(Struct, frozen=True):
     usage: Usage | None = None
 
 
-class Failure(Struct, frozen=True):
+class Failure(Struct, frozen=True, gc=False):
     """A request that the engine could not answer, alone in a batch.
 
     attempts: how often it was tried alone.

@@ -81,7 +81,9 @@ def run_killed_at(place, number, fault, below):
 def kill_and_go_on(place, whole, number, fault):
     """One kill, then the same line again: nothing that was safe is done again."""
     below = f"{number}-{fault.name}/"
-    assert run_killed_at(place, number, fault, below)
+    if not run_killed_at(place, number, fault, below):  # the last change or two come or do not
+        check_complete(place, whole, below)
+        return len(ROWS)
     job = f"{below}out.jsonl.job/"
     described = f"{job}job.json" in place.names(job)
     was_locked = f"{job}lock" in place.names(job)
@@ -110,7 +112,7 @@ def kill_at(place, whole, numbers):
 def test_a_job_killed_at_a_change_goes_on_to_the_same_bytes(place, whole):
     """The request at which it dies is either never applied, or applied without its knowing."""
     count = count_changes(place)
-    safe = kill_at(place, whole, [1, count // 3, count // 2, count - 7])
+    safe = kill_at(place, whole, [1, count // 2, count - 7])
     assert min(safe) == 0
     assert max(safe) == len(ROWS)
 
@@ -144,9 +146,17 @@ def wait_until_held(proxy, moment):
     assert proxy.held.wait(60)
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("moment", MOMENTS)
-def test_an_interrupted_run_frees_its_lease_at_once(place, proxy, whole, how, moment):
+@pytest.mark.parametrize(
+    ("moment", "how"),
+    [
+        (MOMENTS[0], signal.SIGINT),
+        (MOMENTS[1], signal.SIGTERM),
+        pytest.param(MOMENTS[0], signal.SIGTERM, marks=pytest.mark.full),
+        pytest.param(MOMENTS[1], signal.SIGINT, marks=pytest.mark.full),
+        pytest.param(MOMENTS[2], signal.SIGINT, marks=pytest.mark.full),
+    ],
+)
+def test_an_interrupted_run_frees_its_lease_at_once(place, proxy, whole, moment, how):
     process = begin(*line_of(place), proxy.url)
     wait_until_held(proxy, moment)
     process.send_signal(how)
@@ -171,8 +181,17 @@ def test_a_second_run_is_refused_while_the_first_one_works(place, proxy, whole):
     check_complete(place, whole)
 
 
-@pytest.mark.parametrize("late", [False, True], ids=["applied at once", "applied late"])
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize(
+    ("moment", "late"),
+    [
+        (MOMENTS[0], True),
+        (MOMENTS[1], False),
+        pytest.param(MOMENTS[0], False, marks=pytest.mark.full),
+        pytest.param(MOMENTS[1], True, marks=pytest.mark.full),
+        pytest.param(MOMENTS[2], False, marks=pytest.mark.full),
+        pytest.param(MOMENTS[2], True, marks=pytest.mark.full),
+    ],
+)
 def test_a_run_that_slept_is_replaced_and_changes_nothing(place, proxy, whole, moment, late):
     """late: its last request lands when the second run has long finished."""
     first = begin(*line_of(place), proxy.url)

@@ -109,3 +109,20 @@ def test_an_object_store_keeps_what_is_done_and_that_failures_are_to_be_done_aga
     assert (manifest["counts"]["failed"], manifest["run"]["resumed_rows"] > 0) == (0, True)
     assert texts_of(store) == expected()
     assert store.names("out.jsonl.job/") == []
+
+
+def test_copies_are_counted_once_however_often_failures_are_retried(store):
+    for poison in ((5, 33), (5,), (5,), ()):
+        counts = run_job(store, rows_of(TEXTS), poisoned(*poison), retry_failed=True)["counts"]
+    assert counts["copied"] == 2
+    assert texts_of(store) == expected()
+
+
+def test_a_torn_journal_does_not_stand_in_the_way_of_a_retry(store):
+    with pytest.raises(TooManyErrors):
+        run_job(store, rows_of(TEXTS), poisoned(1, 2), max_errors="1")
+    log = store.log("out.jsonl.job/journal.jsonl")
+    log.append(b'{"event":"spl')
+    log.close()
+    run_job(store, rows_of(TEXTS), retry_failed=True)
+    assert texts_of(store) == expected()

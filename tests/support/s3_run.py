@@ -18,7 +18,7 @@ from textmill.storage.bucket import StoreOptions
 from textmill.transform.prepare import JobRequest, Prepared
 from textmill.transform.setup import SetupRequest
 
-LEASE_SECONDS = 3.0
+LEASE_SECONDS = 2.0
 
 app = App(suppress_keyboard_interrupt=False)
 

@@ -159,7 +159,7 @@ def run(
             api_key_file=api_key_file,
             api_key_over_http=api_key_over_http,
             timeout=timeout,
-            offline=offline,
+            offline=offline or read_settings().offline,
             home=home or read_settings().home,
             on_transfer=on_transfer,
         ),

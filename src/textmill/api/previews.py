@@ -135,7 +135,7 @@ def preview(
         api_key_file=api_key_file,
         api_key_over_http=api_key_over_http,
         timeout=timeout,
-        offline=offline,
+        offline=offline or read_settings().offline,
         home=home or read_settings().home,
         on_transfer=on_transfer,
     )

@@ -100,11 +100,10 @@ class SeenIds:
         """For each id whether it was added before, in this call or an earlier one."""
         keys = [int(id) if len(id) <= _MAX_DIGITS and id.isdigit() else id_key(id) for id in ids]
         repeated = np.zeros(len(keys), bool)
-        is_number = np.fromiter((type(key) is int for key in keys), bool, len(keys))
-        if is_number.any():
-            numbers = [key for key in keys if type(key) is int]
+        is_number = np.array([type(key) is int for key in keys], bool)
+        if numbers := [key for key in keys if type(key) is int]:
             repeated[is_number] = self._add_numbers(np.array(numbers, np.int64))
-        if not is_number.all():
+        if len(numbers) < len(keys):
             digests = [blake2b(key, digest_size=16).digest() for key in keys if type(key) is bytes]
             words = np.frombuffer(b"".join(digests), np.uint64).reshape(-1, 2)
             repeated[~is_number] = self._add_digests(words[:, 0], words[:, 1])
@@ -149,7 +148,10 @@ def reject_repeated(rows: Sequence[Record | Rejected], seen: SeenIds) -> list[Re
 
     A row that was rejected before has claimed no id.
     """
-    repeated = iter(seen.add([row.id for row in rows if isinstance(row, Record)]))
+    found = seen.add([row.id for row in rows if isinstance(row, Record)])
+    if not any(found):
+        return [*rows]
+    repeated = iter(found)
     return [_repeated(row) if isinstance(row, Record) and next(repeated) else row for row in rows]
 
 

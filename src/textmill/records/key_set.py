@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import NamedTuple, Self
@@ -15,6 +16,7 @@ Words = NDArray[np.uint64]
 
 _MAX_BUCKET_KEYS = 1 << 20
 _MERGE_RATIO = 4
+_LARGE_WORDS = 1 << 14
 
 
 class Intervals:
@@ -85,7 +87,10 @@ class Keys(NamedTuple):
 
     def part(self, which: slice) -> Self:
         """A copy of some of the keys."""
-        return type(self)(self.high[which].copy(), self.low[which].copy())
+        parts = [_room(len(half[which])) for half in self]
+        for room, half in zip(parts, self, strict=True):
+            room[:] = half[which]
+        return type(self)(*parts)
 
     def chosen(self, which: Mask) -> Self:
         """The keys that the mask picks."""
@@ -124,7 +129,8 @@ class KeySet:
         for runs, part in self._dealt(keys):
             runs.append(keys.part(part))
             while len(runs) > 1 and len(runs[-1].high) * _MERGE_RATIO > len(runs[-2].high):
-                runs[-2:] = [_merged(runs[-2:])]
+                more, before = runs.pop(), runs.pop()
+                runs.append(_merged(before, more))
         self._count += len(keys.high)
         while self._count > self._max_bucket_keys << self._bits:
             self._split()
@@ -147,17 +153,41 @@ class KeySet:
         middles = self._first_keys()[1::2]
         buckets: list[list[Keys]] = []
         for number, middle in enumerate(middles):
-            run, self._buckets[number] = _merged(self._buckets[number]), []
-            at = int(np.searchsorted(run.high, middle))
-            buckets += [[run.part(slice(at))], [run.part(slice(at, None))]]
+            runs, self._buckets[number] = self._buckets[number], []
+            halves: tuple[list[Keys], list[Keys]] = [], []
+            while runs:  # one at a time, so that its room is free for the next
+                run = runs.pop(0)
+                at = int(np.searchsorted(run.high, middle))
+                for half, which in zip(halves, (slice(at), slice(at, None)), strict=True):
+                    if len(run.high[which]):
+                        half.append(run.part(which))
+            buckets += halves
         self._buckets = buckets
 
 
-def _merged(runs: list[Keys]) -> Keys:
-    high = np.concatenate([run.high for run in runs] or [np.empty(0, np.uint64)])
-    low = np.concatenate([run.low for run in runs] or [np.empty(0, np.uint64)])
-    order = np.argsort(high, kind="stable")  # merges sorted runs in linear time
-    return Keys(high[order], low[order])
+def _merged(run: Keys, more: Keys) -> Keys:
+    """Two sorted runs as one. Takes little more room than the result."""
+    count = len(run.high) + len(more.high)
+    places = np.searchsorted(run.high, more.high) + np.arange(len(more.high))
+    others = np.ones(count, bool)
+    others[places] = False
+    merged = Keys(_room(count), _room(count))
+    for new, old, added in zip(merged, run, more, strict=True):
+        new[places] = added
+        new[others] = old
+    return merged
+
+
+def _room(count: int) -> Words:
+    """Memory for so many words, which goes back to the system as soon as it is not used any more.
+
+    What `malloc` gives for arrays of some megabytes stays with the process in pieces too small for
+    the next, larger one: with ten million keys that were 50 MB.
+    """
+    if count < _LARGE_WORDS:
+        return np.empty(count, np.uint64)
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    return np.frombuffer(mmap.mmap(-1, count * 8, flags=flags), np.uint64)
 
 
 def _contains(run: Keys, high: Words, low: Words) -> Mask:

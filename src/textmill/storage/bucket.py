@@ -249,6 +249,9 @@ class Bucket:
             try:
                 return self._put(key, data, mode, nonce)
             except BaseError as error:
+                if version and isinstance(error, FileNotFoundError):
+                    _raise_if_bucket_missing(error)
+                    return None
                 if not isinstance(error, conflicts) and not is_passing(error):
                     raise
                 refusal = error

@@ -4,74 +4,85 @@
 finds the same. `Copier` gives each copy its row as soon as the original has one.
 
 Every repetition within a window is found; beyond its own window, an original is remembered if it is
-one of the first 65,536 distinct texts of the job (and of their first 16 Mi characters), so memory
-stays bounded. Sampled texts are never copied: each has random numbers of its own.
+one of the first 65,536 distinct texts of the job, and as long as their characters and the tokens
+that may be generated for them are 32 Mi at most, so memory stays bounded. Sampled texts are never
+copied: each has random numbers of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
-from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from textmill.core import Params, Record
-from textmill.transform.parts import Row
+from textmill.transform.parts import NOTHING, Row
 
 MAX_REMEMBERED = 1 << 16
-MAX_REMEMBERED_CHARS = 1 << 24
+MAX_REMEMBERED_SIZE = 1 << 25
+"""Characters of the remembered texts, and tokens that may be generated for them."""
 _MAX_PARAMS = 4096
+
+
+class _Group(Struct, frozen=True):
+    """What records with these parameters have in common.
+
+    params: held, so that their id stays their own. key: equal for parameters that give one text
+    the same result; None where even the same parameters may not. max_tokens: generated for a text.
+    """
+
+    params: Params
+    key: bytes | None
+    max_tokens: int
 
 
 class Duplicates:
     """Which records are copies. To be asked about every window in order, by one thread."""
 
     def __init__(self) -> None:
-        self._first: dict[bytes, int] = {}
-        self._chars = 0
-        self._hashes: dict[int, tuple[Params, Any]] = {}
+        self._first: dict[tuple[bytes, str], int] = {}
+        self._size = 0
+        self._groups: dict[int, _Group] = {}
         self.remembered: set[int] = set()
         """Ordinals of originals that records of later windows may copy."""
 
     def find(self, records: Iterable[tuple[Record, Params]]) -> dict[int, int]:
         """For each copy among the records of one window, the ordinal of its original."""
         copies: dict[int, int] = {}
-        here: dict[bytes, int] = {}
+        here: dict[tuple[bytes, str], int] = {}
         for record, params in records:
-            if len(record.texts) != 1 or params.do_sample or params.max_time is not None:
+            group = self._groups.get(id(params)) or self._group(params)
+            if group.key is None or len(record.texts) != 1:
                 continue
-            key = self._key(record.texts[0], params)
-            original = self._first.get(key, here.get(key))
-            if original is not None:
+            key = group.key, record.texts[0]
+            original = self._first.get(key)
+            if original is None:
+                original = here.setdefault(key, record.ordinal)
+            if original != record.ordinal:
                 copies[record.ordinal] = original
-            elif not self._remember(key, record):
-                here[key] = record.ordinal
+            elif len(self._first) < MAX_REMEMBERED:
+                self._remember(key, record.ordinal, group.max_tokens)
         return copies
 
-    def _remember(self, key: bytes, record: Record) -> bool:
-        chars = self._chars + len(record.texts[0])
-        if len(self._first) >= MAX_REMEMBERED or chars > MAX_REMEMBERED_CHARS:
-            return False
-        self._first[key], self._chars = record.ordinal, chars
-        self.remembered.add(record.ordinal)
-        return True
+    def _remember(self, key: tuple[bytes, str], ordinal: int, max_tokens: int) -> None:
+        size = self._size + len(key[1]) + max_tokens
+        if size <= MAX_REMEMBERED_SIZE:
+            self._first[key], self._size = ordinal, size
+            self.remembered.add(ordinal)
 
-    def _key(self, text: str, params: Params) -> bytes:
-        held = self._hashes.get(id(params))
-        if held is None:
-            if len(self._hashes) >= _MAX_PARAMS:
-                self._hashes.clear()
+    def _group(self, params: Params) -> _Group:
+        if len(self._groups) >= _MAX_PARAMS:
+            self._groups.clear()
+        key = None
+        if not params.do_sample and params.max_time is None:
             shared = replace(params, seed=None, batch_size=None)
-            # Held with the parameters, so that their id stays their own.
-            held = params, blake2b(msgspec.msgpack.encode(shared), digest_size=16)
-            self._hashes[id(params)] = held
-        digest = held[1].copy()
-        digest.update(text.encode("utf-8", "surrogatepass"))
-        found: bytes = digest.digest()
-        return found
+            key = blake2b(msgspec.msgpack.encode(shared), digest_size=16).digest()
+        max_tokens = params.max_new_tokens * params.num_return_sequences
+        group = self._groups[id(params)] = _Group(params, key, max_tokens)
+        return group
 
 
 class Copy(Struct, frozen=True):
@@ -87,7 +98,7 @@ class Copier:
     def __init__(self, remembered: set[int]) -> None:
         """`remembered`: ordinals of originals that later windows may copy."""
         self._remembered = remembered
-        self._rows: dict[int, Row] = {}
+        self._rows: dict[int, bytes] = {}
         self._waiting: dict[int, list[Copy]] = {}
 
     def originals(self, rows: Iterable[Row]) -> list[tuple[Copy, Row]]:
@@ -95,8 +106,9 @@ class Copier:
         ready = []
         for row in rows:
             if row.n in self._remembered:
-                self._rows[row.n] = row
-            ready += [(copy, row) for copy in self._waiting.pop(row.n, ())]
+                self._rows[row.n] = _encode(_essence(row))
+            if self._waiting:
+                ready += [(copy, row) for copy in self._waiting.pop(row.n, ())]
         return ready
 
     def copies(
@@ -110,9 +122,32 @@ class Copier:
         ready = []
         for copy in copies:
             original = originals[copy.record.ordinal]
-            row = self._rows.get(original) or done.get(original)
+            row = self._row(original) or done.get(original)
             if row is None:
                 self._waiting.setdefault(original, []).append(copy)
             else:
                 ready.append((copy, row))
         return ready
+
+    def _row(self, ordinal: int) -> Row | None:
+        held = self._rows.get(ordinal)
+        return None if held is None else _decode_row(held)
+
+
+class _Generated(Struct, omit_defaults=True):
+    """What of a result line comes from the engine."""
+
+    generated_texts: Raw
+    finish_reasons: Raw = Raw(b"[]")
+
+
+_encode = msgspec.json.Encoder().encode
+_decode_row = msgspec.json.Decoder(Row).decode
+_decode_generated = msgspec.json.Decoder(_Generated).decode
+
+
+def _essence(row: Row) -> Row:
+    """The row without what comes from the input: kept columns would fill the memory."""
+    if row.code or bytes(row.made):
+        return replace(row, ok=NOTHING)
+    return replace(row, ok=NOTHING, made=Raw(_encode(_decode_generated(row.ok))))

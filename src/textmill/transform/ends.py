@@ -101,7 +101,8 @@ class JobSource:
         self._ledger.open(window, part, ready.end, rejected)
         if ready.copies:
             self._begin_copies(window, ready)
-        return [request for request in window.requests if request.ordinal not in ready.copies]
+            return [request for request in window.requests if request.ordinal not in ready.copies]
+        return window.requests
 
     def _begin_copies(self, window: Window, ready: _Ready) -> None:
         done = {row.n: row for row in ready.part.rows}
@@ -137,9 +138,8 @@ class JobSource:
             self._duplicates.find((r, self._preparer.params_of(r)) for r in admitted)
             return _Ready(part, end, None, {})
         window = self._preparer.prepare(number, rows)
-        params = {request.ordinal: request.params for request in window.requests}
         copies = self._duplicates.find(
-            (record, params[ordinal]) for ordinal, record in window.records.items()
+            (window.records[request.ordinal], request.params) for request in window.requests
         )
         return _Ready(part, end, window, copies)
 
@@ -186,6 +186,8 @@ class JobSink:
         """Enter every record whose last text is among these outcomes."""
         rows = []
         for outcome, texts in zip(outcomes, self._texts(outcomes), strict=True):
+            if self._ledger.is_done(outcome.request.ordinal):
+                continue  # of a batch that was computed again whole, for those that were not done
             record = self._ledger.record(outcome.request.ordinal)
             pieces = self._join(record, Piece(outcome, texts))
             if pieces:

@@ -102,7 +102,8 @@ class ErrorBudget(Struct, frozen=True):
         if self.share is not None:
             if progress.total is None and not final and progress.rows < ENOUGH_ROWS:
                 return
-            limit = int(self.share * max(progress.total or 0, progress.begun))
+            expected = 0 if final else progress.total or 0  # blank lines are among them
+            limit = int(self.share * max(expected, progress.begun))
         if limit is None or progress.errors <= limit:
             return
         causes = ", ".join(f"{code} {count}" for code, count in progress.codes.most_common())

@@ -22,8 +22,11 @@ from msgspec import Raw, Struct
 from textmill.errors import InputError
 from textmill.storage.base import Log
 
+NOTHING = Raw(b"")
+"""Of a row's field: it is not written. Another empty `Raw` would be, as nothing at all."""
 
-class Row(Struct, omit_defaults=True):
+
+class Row(Struct, omit_defaults=True, gc=False):
     """One finished row of the input.
 
     n: its ordinal. ok: its output line as JSON, or error: its error line as JSON.
@@ -34,15 +37,15 @@ class Row(Struct, omit_defaults=True):
     """
 
     n: int
-    ok: Raw = Raw(b"")
-    error: Raw = Raw(b"")
+    ok: Raw = NOTHING
+    error: Raw = NOTHING
     inp: int = msgspec.field(default=0, name="in")
     out: int = 0
     cut: bool = False
     limit: bool = False
     code: str = ""
     copied: bool = False
-    made: Raw = Raw(b"")
+    made: Raw = NOTHING
     again: bool = False
 
     @property
@@ -120,7 +123,7 @@ def _enter(rows: list[Row], by_ordinal: dict[int, Row], label: str) -> None:
     for row in rows:
         if row.again:
             by_ordinal.pop(row.n, None)
-        elif by_ordinal.setdefault(row.n, row) != row:
+        elif (known := by_ordinal.setdefault(row.n, row)) is not row and known != row:
             raise _damaged(label, f"row {row.n} is there twice, and not the same")
 
 

@@ -59,7 +59,10 @@ class RowReader:
 
     def digests(self) -> tuple[InputDigest, ...]:
         """What each input is. Most are read for it: damage is found before any work."""
-        return tuple(replace(self._digest(file), commit=file.commit) for file in self._files)
+        return tuple(
+            replace(self._digest(file), commit=file.commit, format=file.format)
+            for file in self._files
+        )
 
     def chunks(self, digests: Iterable[InputDigest] = ()) -> Iterator[Rows]:
         """Lists of rows, file after file, ordinals without a gap.

@@ -9,7 +9,6 @@ from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from textmill.core import Completion, Failure, FinishReason, Outcome, Record, Rejected, Usage
-from textmill.core import Sequence as Generated
 from textmill.errors import ErrorCode
 from textmill.records.jsonpath import Path
 from textmill.records.results import Details, error_line, result_line
@@ -19,27 +18,14 @@ from textmill.transform.parts import Row
 from textmill.transform.windows import reject
 
 
-class Piece(Struct, frozen=True):
+class Piece(Struct, frozen=True, gc=False):
     """What became of one text of a record."""
 
     outcome: Outcome
     texts: tuple[str, ...]
 
-    @property
-    def sequences(self) -> tuple[Generated, ...]:
-        """What was generated; nothing where the engine failed."""
-        return self.outcome.sequences if isinstance(self.outcome, Completion) else ()
 
-    @property
-    def usage(self) -> Usage:
-        """Tokens of a completion: counted here, unless the engine's are not the model's own."""
-        if isinstance(self.outcome, Completion) and self.outcome.usage is not None:
-            return self.outcome.usage
-        output = sum(len(sequence.ids) for sequence in self.sequences)
-        return Usage(len(self.outcome.request.ids), output)
-
-
-class _Made(Struct):
+class _Made(Struct, gc=False):
     """What the engine made of a row, read back from its line."""
 
     generated_texts: list[str]
@@ -82,20 +68,20 @@ class RowMaker(Struct, frozen=True, kw_only=True):
 
     def answered(self, record: Record, pieces: Sequence[Piece], *, truncated: bool) -> Row:
         """A record whose texts all have their outcome, in their order."""
+        texts: list[str] = []
+        reasons: list[FinishReason] = []
+        row = Row(record.ordinal, cut=truncated)
         for piece in pieces:
-            if isinstance(piece.outcome, Failure):
-                return self._failed(record, piece.outcome)
-        sequences = [sequence for piece in pieces for sequence in piece.sequences]
-        reasons = tuple(sequence.finish for sequence in sequences)
-        row = Row(
-            record.ordinal,
-            inp=sum(piece.usage.input_tokens for piece in pieces),
-            out=sum(piece.usage.output_tokens for piece in pieces),
-            cut=truncated,
-            limit=FinishReason.LENGTH in reasons,
-        )
-        made = _Made([text for piece in pieces for text in piece.texts], reasons)
-        return self._with_line(row, record, made)
+            outcome = piece.outcome
+            if isinstance(outcome, Failure):
+                return self._failed(record, outcome)
+            usage = outcome.usage or _counted(outcome)
+            row.inp += usage.input_tokens
+            row.out += usage.output_tokens
+            texts += piece.texts
+            reasons += [sequence.finish for sequence in outcome.sequences]
+        row.limit = FinishReason.LENGTH in reasons
+        return self._with_line(row, record, _Made(texts, tuple(reasons)))
 
     def copied(self, copy: Copy, original: Row) -> Row:
         """The row of a record that repeats another: the same texts, or the same failure."""
@@ -121,8 +107,10 @@ class RowMaker(Struct, frozen=True, kw_only=True):
         return self.rejected(rejected, attempts=failure.attempts)
 
     def _with_line(self, row: Row, record: Record, made: _Made) -> Row:
+        """The row with its output line, or with its error line if the filter finds nothing."""
         details = Details(made.finish_reasons, row.inp, row.out) if self.with_details else None
-        row = replace(row, made=Raw(_encode(made))) if self.opaque else row
+        if self.opaque:
+            row.made = Raw(_encode(made))
         try:
             line = result_line(
                 record, made.generated_texts, details=details, output_filter=self.output_filter
@@ -130,4 +118,11 @@ class RowMaker(Struct, frozen=True, kw_only=True):
         except Unfit as error:
             rejected = self.rejected(reject(record, error.code, error.message))
             return replace(rejected, made=row.made, inp=row.inp, out=row.out)
-        return replace(row, ok=Raw(line[:-1]))
+        row.ok = Raw(line[:-1])
+        return row
+
+
+def _counted(completion: Completion) -> Usage:
+    """Tokens as they are counted here, where the engine's are the model's own."""
+    written = sum([len(sequence.ids) for sequence in completion.sequences])
+    return Usage(len(completion.request.ids), written)

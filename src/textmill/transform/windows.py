@@ -61,8 +61,8 @@ def _size(row: Record | Rejected) -> int:
     """Characters that a row holds in memory."""
     if isinstance(row, Rejected):
         return len(row.message)
-    kept = sum(len(key) + len(value) for key, value in row.kept)
-    return len(row.id) + kept + sum(map(len, row.texts)) + len(row.source or b"")
+    size = len(row.id) + sum(map(len, row.texts)) + len(row.source or b"")
+    return size + sum([len(key) + len(value) for key, value in row.kept]) if row.kept else size
 
 
 def reject_duplicates(windows: Iterable[Rows]) -> Iterator[Rows]:
@@ -140,15 +140,15 @@ class Preparer:
 
     def _encode(self, jobs: Sequence[tuple[Record, Params]]) -> list[list[Encoded]]:
         """Token ids of each record's texts: one tokenizer call for each source language."""
-        by_language: dict[str | None, list[tuple[int, str]]] = {}
-        for at, (record, params) in enumerate(jobs):
-            texts = by_language.setdefault(params.src_lang, [])
-            texts.extend((at, text) for text in record.texts)
-        encoded: list[list[Encoded]] = [[] for _ in jobs]
-        for src_lang, texts in by_language.items():
-            all_ids = self._tokenize([text for _, text in texts], src_lang)
-            for (at, _), ids in zip(texts, all_ids, strict=True):
-                encoded[at].append(ids)
+        by_language: dict[str | None, list[int]] = {}
+        for at, (_, params) in enumerate(jobs):
+            by_language.setdefault(params.src_lang, []).append(at)
+        encoded: list[list[Encoded]] = [[]] * len(jobs)
+        for src_lang, places in by_language.items():
+            texts = [text for at in places for text in jobs[at][0].texts]
+            ids = iter(self._tokenize(texts, src_lang))
+            for at in places:
+                encoded[at] = [next(ids) for _ in jobs[at][0].texts]
         return encoded
 
     def _tokenize(self, texts: list[str], src_lang: str | None) -> list[Encoded]:
@@ -175,8 +175,7 @@ class Preparer:
         self, window: Window, record: Record, params: Params, encoded: list[list[int]]
     ) -> None:
         limit = self._max_input_tokens
-        longest = max(map(len, encoded))
-        if limit is not None and longest > limit:
+        if limit is not None and (longest := max(map(len, encoded))) > limit:
             if not self._truncate:
                 message = f"{longest} input tokens, the limit is {limit}; --truncate cuts them"
                 window.rejected.append(reject(record, ErrorCode.TOO_LONG, message))
@@ -185,9 +184,8 @@ class Preparer:
             suffix = self._suffix_tokens(params.src_lang)
             encoded = [shortened(ids, limit, suffix) for ids in encoded]
         window.records[record.ordinal] = record
-        window.requests.extend(
-            Request(record.ordinal, index, ids, params) for index, ids in enumerate(encoded)
-        )
+        for index, ids in enumerate(encoded):
+            window.requests.append(Request(record.ordinal, index, ids, params))
 
 
 def shortened(ids: list[int], limit: int, suffix_tokens: int) -> list[int]:
