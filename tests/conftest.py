@@ -3,15 +3,51 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from support.s3_server import Proxy
 
 # The machine may be busy, and no test asserts a time.
 settings.register_profile("textmill", deadline=None)
 settings.load_profile("textmill")
 
-for name in [name for name in os.environ if name.startswith(("HF_", "TEXTMILL_"))]:
+USERS = ("HF_", "TEXTMILL_", "AWS_", "GOOGLE_", "AZURE_")
+for name in [name for name in os.environ if name.startswith(USERS)]:
     del os.environ[name]
 for name in ("HYPER_PARAMS", "OPENAI_API_KEY"):
     os.environ.pop(name, None)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def s3_url() -> Iterator[str]:
+    """An S3 server with one empty bucket."""
+    from support.s3_server import s3_server
+    from support.stores import make_bucket
+
+    with s3_server() as url:
+        make_bucket(url)
+        yield url
+
+
+@pytest.fixture
+def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of nobody, in the environment, where processes that a test starts find them too."""
+    from support.s3_server import CREDENTIALS
+
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def proxy(s3_url: str, credentials: None) -> Iterator[Proxy]:
+    """A network of the test's own before that server."""
+    from support.s3_server import proxy_before
+
+    with proxy_before(s3_url) as proxy:
+        yield proxy

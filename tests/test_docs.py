@@ -116,6 +116,15 @@ def test_generated_pages_are_fresh():
         assert (ROOT / "docs" / "reference" / name).read_text("utf-8") == text, f"{name}: make docs"
 
 
+def test_the_environment_page_names_what_is_read():
+    """Every variable that settings.py reads, the only module that may."""
+    source = (ROOT / "src" / "textmill" / "settings.py").read_text("utf-8")
+    read = set(re.findall(r'"([A-Z][A-Z0-9]*_[A-Z0-9_]+)"', source))
+    assert {"TEXTMILL_HOME", "AWS_REGION", "HYPER_PARAMS"} <= read
+    page = (ROOT / "docs" / "reference" / "environment.md").read_text("utf-8")
+    assert {name for name in read if name not in page} == set()
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page):
     for target in LINK.findall(page.read_text("utf-8")):

@@ -42,6 +42,8 @@ ONLY_IN: dict[str, set[str]] = {
     "obstore": {"storage"},
     "huggingface_hub": {"catalog"},
     "tokenizers": {"engines"},
+    "httpx2": {"engines", "catalog"},
+    "zstandard": {"storage"},
     "starlette": {"serving", "gateway"},
     "cyclopts": {"cli"},
     "pickle": set(),

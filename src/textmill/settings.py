@@ -1,13 +1,14 @@
 """What the environment says, read once at the entry point.
 
 This is the only module of the package that reads environment variables; everything below the
-command line gets plain arguments. Two libraries read their own: huggingface_hub its token
-(`HF_TOKEN`, `HF_TOKEN_PATH`, …), rich its terminal settings.
+command line gets plain arguments. Three libraries read their own: huggingface_hub its token
+(`HF_TOKEN`, `HF_TOKEN_PATH`, …), obstore the credentials of clouds, rich its terminal settings.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -38,6 +39,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     hub_endpoint: base URL of the model hub (`HF_ENDPOINT`); None means huggingface_hub's own.
     hyper_params: the text of `HYPER_PARAMS`, not yet parsed; None when unset or blank.
     api_key: `OPENAI_API_KEY`, for servers; None when unset or blank.
+    s3_region: of S3 buckets (`AWS_REGION`, else `AWS_DEFAULT_REGION`); None when unset or blank.
     """
 
     home: Path
@@ -45,6 +47,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     hub_endpoint: str | None = None
     hyper_params: str | None = None
     api_key: Secret | None = None
+    s3_region: str | None = None
 
 
 def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
@@ -62,6 +65,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         hub_endpoint=_endpoint(env, "HF_ENDPOINT"),
         hyper_params=env.get("HYPER_PARAMS", "").strip() or None,
         api_key=Secret(env.get("OPENAI_API_KEY", "").strip()) or None,
+        s3_region=_region(env, "AWS_REGION") or _region(env, "AWS_DEFAULT_REGION"),
     )
 
 
@@ -109,3 +113,14 @@ def _endpoint(env: Mapping[str, str], name: str) -> str | None:
             hint=f"Set {name} to an address like https://hub.example.com, or unset it.",
         )
     return value
+
+
+def _region(env: Mapping[str, str], name: str) -> str | None:
+    """A region becomes part of a host's name, so it must not be able to name another host."""
+    value = env.get(name, "").strip()
+    if value and not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", value):
+        raise UsageError(
+            f"{name}={value!r}: not the name of a region",
+            hint=f"Set {name} to a region like eu-central-1, or unset it.",
+        )
+    return value or None

@@ -6,7 +6,15 @@ import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
 
-_LIBRARIES = ("ctranslate2", "huggingface_hub", "msgspec", "numpy", "tokenizers")
+_LIBRARIES = (
+    "ctranslate2",
+    "huggingface_hub",
+    "msgspec",
+    "numpy",
+    "pyarrow",
+    "tokenizers",
+    "zstandard",
+)
 
 
 def versions() -> dict[str, str]:

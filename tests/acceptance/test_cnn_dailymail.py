@@ -18,7 +18,7 @@ import textmill as tm
 from support import hub_server
 from support.command import Ran, environment, read_lines, textmill
 from support.hub_repos import ARTICLES, news_files
-from support.hub_server import HubServer
+from support.hub_server import HubServer, commit_of
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "cnn_dailymail" / "run.sh"
 DEMO = Path(tm.__file__).parent / "assets" / "demo" / "model"
@@ -72,6 +72,33 @@ def test_the_articles_job_runs_from_data_set_to_rouge(
     again = run_script({**env, "HF_HUB_OFFLINE": "1"}, tmp_path / "out", "--offline")
     assert again.code == 0, again.err
     assert hub.seen == []
+
+
+def test_a_dry_run_takes_data_sets_and_folders(env: dict[str, str], tmp_path: Path) -> None:
+    folder = tmp_path / "news"
+    folder.mkdir()
+    (folder / "part-0.parquet").write_bytes(news_files()["1.0.0/test-00000-of-00001.parquet"])
+    out = tmp_path / "out.parquet"
+    for source in (f"{NEWS}/1.0.0/test", folder):
+        flags = ("--prompt", "{article}", "--engine", "echo", "--dry-run")
+        ran = textmill("run", source, "-o", out, *flags, env=env)
+        assert ran.code == 0, ran.err
+        assert f'id "{IDS[0]}"' in ran.out
+        assert "5 rows\n" in ran.out
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_the_manifest_says_what_a_branch_meant(env: dict[str, str], tmp_path: Path) -> None:
+    """A branch may move on; a finished job still says which commit its rows were of."""
+    run = ("run", f"{NEWS}@main/1.0.0/test", "-o", tmp_path / "out.jsonl", "--engine", "echo")
+    assert textmill(*run, "--prompt", "{article}", env=env).code == 0
+    manifest = json.loads((tmp_path / "out.manifest.json").read_text())
+    (entry,) = manifest["inputs"]
+    assert entry["name"] == f"{NEWS}@main/1.0.0/test-00000-of-00001.parquet"
+    assert entry["commit"] == commit_of(news_files())
+    verified = textmill("status", tmp_path / "out.jsonl", "--verify", env=env)
+    assert verified.code == 0
+    assert f"not compared: it is of the commit {entry['commit']}" in verified.out
 
 
 def test_several_shards_make_one_job(env: dict[str, str], tmp_path: Path) -> None:

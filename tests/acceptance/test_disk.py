@@ -308,7 +308,7 @@ def test_an_input_that_changes_between_its_digest_and_its_rows(job, child):
         source = folder / "in.jsonl"
         before = source.read_bytes()
         child.start_traced(job.arguments(folder), folder, Injection(call, "signal=STOP"))
-        assert child.stopped()
+        assert child.stopped_traced()
         source.write_bytes(before.replace(b"text number 7 ", b"changed no. 7 "))
         ended = child.go_on_traced()
         now = snapshot(folder)

@@ -69,9 +69,9 @@ class Kills:
     def until_done(self, place, wait):
         """Start, kill after `wait(process)`, start again, at most eight times; then to the end."""
         (self.folder / place).mkdir()
-        left = self.chance.randint(2, 8)
+        left, deaths_before = self.chance.randint(2, 8), self.deaths
         while True:
-            process = self.start(place)
+            process, started = self.start(place), time.monotonic()
             if left:
                 wait(process)
                 self.kill(process)
@@ -82,6 +82,8 @@ class Kills:
             if process.returncode != -signal.SIGKILL:
                 break
             self.deaths += 1
+        if self.deaths == deaths_before:  # the very first run also made the model ready
+            self.longest = min(self.longest, time.monotonic() - started)
         assert process.returncode == self.code, err.decode()
         assert snapshot(self.folder / place) == self.expected
         self.finished += 1

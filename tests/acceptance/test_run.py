@@ -8,12 +8,18 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import zstandard
 
-from support.command import environment, read_lines, textmill, write_lines
+from support.command import (
+    environment,
+    read_lines,
+    start_run,
+    textmill,
+    wait_for_parts,
+    write_lines,
+)
 
 ARTICLES = [{"id": i, "text_inputs": f"text number {i}"} for i in range(50)]
 
@@ -336,23 +342,6 @@ def test_results_at_the_length_limit_are_counted_and_said(tmp_path):
     assert "1 results met their length limit and may be cut" in ran.out
 
 
-def start(source, output):
-    # A signal may come between opening a file and keeping it, which Python warns of.
-    env = environment(PYTHONWARNINGS="default::UserWarning")
-    return subprocess.Popen(
-        [sys.executable, "-m", "textmill", "run", source, "-o", output, "--engine", "echo"],
-        env=env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-
-
-def wait_for_parts(process, output, count):
-    parts = output.with_name(output.name + ".job") / "parts"
-    while process.poll() is None and len(list(parts.glob("*"))) < count:
-        time.sleep(0.002)
-
-
 @pytest.fixture(scope="module")
 def many(tmp_path_factory):
     folder = tmp_path_factory.mktemp("many")
@@ -367,7 +356,7 @@ def test_a_stopped_job_resumes_to_the_same_bytes(tmp_path, many, how):
     source, whole = many
     output = tmp_path / "out.jsonl"
     for windows in (3, 12, 30):
-        process = start(source, output)
+        process = start_run(source, output)
         wait_for_parts(process, output, windows)
         process.send_signal(how)
         _, err = process.communicate()
@@ -383,7 +372,7 @@ def test_a_stopped_job_resumes_to_the_same_bytes(tmp_path, many, how):
 def test_an_unfinished_job_is_not_resumed_as_another(tmp_path, many):
     source, _ = many
     output = tmp_path / "out.jsonl"
-    process = start(source, output)
+    process = start_run(source, output)
     wait_for_parts(process, output, 5)
     process.kill()
     process.communicate()
@@ -395,7 +384,7 @@ def test_an_unfinished_job_is_not_resumed_as_another(tmp_path, many):
 def test_two_runs_on_one_output_do_not_meet(tmp_path, many):
     source, whole = many
     output = tmp_path / "out.jsonl"
-    first = start(source, output)
+    first = start_run(source, output)
     wait_for_parts(first, output, 2)
     second = textmill("run", source, "-o", output, "--engine", "echo")
     assert second.code == 2
@@ -429,7 +418,7 @@ def test_an_input_named_like_the_unfinished_output_survives(tmp_path):
 def test_rows_of_a_job_that_lost_its_description_are_not_used(tmp_path, many):
     source, _ = many
     output = tmp_path / "out.jsonl"
-    process = start(source, output)
+    process = start_run(source, output)
     wait_for_parts(process, output, 5)
     process.kill()
     process.communicate()
@@ -442,7 +431,7 @@ def test_rows_of_a_job_that_lost_its_description_are_not_used(tmp_path, many):
 def test_a_damaged_description_is_refused(tmp_path, many):
     source, _ = many
     output = tmp_path / "out.jsonl"
-    process = start(source, output)
+    process = start_run(source, output)
     wait_for_parts(process, output, 3)
     process.kill()
     process.communicate()
@@ -455,7 +444,7 @@ def test_an_input_that_changes_while_it_is_read_is_refused(tmp_path, many):
     source = tmp_path / "in.jsonl"
     source.write_bytes(many[0].read_bytes())
     output = tmp_path / "out.jsonl"
-    process = start(source, output)
+    process = start_run(source, output)
     wait_for_parts(process, output, 2)
     with source.open("ab") as file:
         file.write(b'{"id": "late", "text_inputs": "late"}\n')

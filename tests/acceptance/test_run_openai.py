@@ -173,9 +173,7 @@ def test_a_job_that_was_ended_asks_only_for_what_is_missing(server, tmp_path, ho
     server.wait_for(16)  # 12 answered, four never will be
     when_safe(tmp_path, 12)
     process.send_signal(how)
-    sent = time.monotonic()
-    err = process.communicate(timeout=30)[1]
-    assert time.monotonic() - sent < 10  # the requests would hang for ten minutes
+    err = process.communicate(timeout=30)[1]  # the requests would hang for ten minutes
     assert b"Traceback" not in err
     done = {RECORDS[n]["text_inputs"] for n in part_rows(tmp_path)}
     assert len(done) == 12

@@ -36,7 +36,7 @@ def other_proxy(s3_url: str, credentials: None) -> Iterator[Proxy]:
 
 def run_through(proxy: Proxy, prefix: str) -> ObjectStore:
     """The store as one run sees it, through a network of its own."""
-    options = StoreOptions(endpoint_url=proxy.url, retry_seconds=20, lease_seconds=SECONDS)
+    options = StoreOptions(endpoint_url=proxy.url, retry_seconds=4, lease_seconds=SECONDS)
     return ObjectStore(Address("s3", BUCKET), prefix, options)
 
 
@@ -189,6 +189,35 @@ def test_lost_replies_do_not_lose_the_lease(fault: Fault, proxy: Proxy, prefix: 
     lock.check()
     lock.release()
     assert store.names("") == []
+
+
+@pytest.mark.parametrize("fault", [Fault.SLOW_DOWN, Fault.RESET_REQUEST, Fault.LOST_REPLY])
+def test_a_run_that_was_cut_off_for_longer_goes_on_if_nobody_came(
+    fault: Fault, proxy: Proxy, prefix: str
+) -> None:
+    """Writing waits for the network; renewals that were applied unheard are its own."""
+    store = run_through(proxy, prefix)
+    lock = store.lock("job/lock")
+    proxy.rule = always(fault)
+    back = threading.Timer(1.5 * SECONDS, setattr, (proxy, "rule", lambda call: None))
+    back.start()
+    time.sleep(SECONDS)
+    proxy.seen.clear()
+    store.replace("job/job.json", b"after all")
+    assert all("job.json" not in call.path for call, spoiled in proxy.seen if spoiled)
+    back.join()
+    lock.check()
+    assert store.read("job/job.json") == b"after all"
+    lock.release()
+
+
+def test_a_run_that_finds_its_lock_gone_is_out(proxy: Proxy, prefix: str) -> None:
+    lock, other = run_through(proxy, prefix).lock("job/lock"), run_through(proxy, prefix)
+    other.remove("job/lock")
+    wait_for(lambda: is_lost(lock))
+    with pytest.raises(OutputError, match="has taken this output over"):
+        lock.check()
+    lock.release()
 
 
 RUN = f"""

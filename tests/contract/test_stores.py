@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from support.stores import Place, place_of
 from textmill.errors import InputError, OutputError
 from textmill.storage.base import Store, digest_of
+from textmill.storage.local import LocalStore
 
 KINDS = ("local", "memory", "s3", "s3-faults")
 NAMES = (
@@ -401,3 +403,17 @@ def test_errors_name_the_file_as_the_user_knows_it(place: Place) -> None:
         store.open("deep/file.jsonl")
     assert label in str(caught.value)
     assert "Debug" not in str(caught.value)
+
+
+def test_a_disk_without_links_can_create(tmp_path, monkeypatch):
+    """exFAT and some network disks have none; the reply is that of a disk that has."""
+
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "hardlink_to", refused)
+    store = LocalStore(tmp_path)
+    assert store.create("a", b"1")
+    assert not store.create("a", b"2")
+    assert store.read("a") == b"1"
+    assert store.names("") == ["a"]

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from support.jobs import lines, rows_of, run_job, texts_of
+from support.stores import BUCKET
 from textmill.engines.echo import EchoEngine
 from textmill.errors import ErrorCode, OutputError, TooManyErrors
+from textmill.storage.bucket import Address, StoreOptions
 from textmill.storage.local import LocalStore
+from textmill.storage.objects import ObjectStore
 from textmill.testing.engines import PoisonEngine
 
+JOURNAL = "out.jsonl.job/journal.jsonl"
 TEXTS = [f"text number {n}" if n % 9 else None for n in range(700)]
 TEXTS[33] = TEXTS[34] = TEXTS[600] = "the same"
 
@@ -78,3 +84,45 @@ def test_an_error_file_that_was_changed_is_not_believed(store):
     store.replace("out.errors.jsonl", b"")
     with pytest.raises(OutputError, match="which rows failed"):
         run_job(store, rows_of(TEXTS), retry_failed=True)
+
+
+class _Interrupted(EchoEngine):
+    def add(self, batch):
+        raise KeyboardInterrupt
+
+
+def test_an_object_store_keeps_what_is_done_and_that_failures_are_to_be_done_again(
+    s3_url, credentials, request
+):
+    """What a log of an object store has not synced goes with the run: nothing may be left to it."""
+    options = StoreOptions(endpoint_url=s3_url)
+    store = ObjectStore(Address("s3", BUCKET), f"{request.node.name}/", options)
+    with pytest.raises(TooManyErrors):
+        run_job(store, rows_of(TEXTS), poisoned(1, 2, 3, 4), max_errors="3")
+    with pytest.raises(KeyboardInterrupt):
+        run_job(store, rows_of(TEXTS), _Interrupted(), retry_failed=True)
+    events = [json.loads(line)["event"] for line in store.log(JOURNAL).read().splitlines()]
+    assert [e for e in events if e in {"run", "stop", "retry"}] == [
+        *("run", "stop", "retry", "run", "stop")
+    ]
+    manifest = run_job(store, rows_of(TEXTS))
+    assert (manifest["counts"]["failed"], manifest["run"]["resumed_rows"] > 0) == (0, True)
+    assert texts_of(store) == expected()
+    assert store.names("out.jsonl.job/") == []
+
+
+def test_copies_are_counted_once_however_often_failures_are_retried(store):
+    for poison in ((5, 33), (5,), (5,), ()):
+        counts = run_job(store, rows_of(TEXTS), poisoned(*poison), retry_failed=True)["counts"]
+    assert counts["copied"] == 2
+    assert texts_of(store) == expected()
+
+
+def test_a_torn_journal_does_not_stand_in_the_way_of_a_retry(store):
+    with pytest.raises(TooManyErrors):
+        run_job(store, rows_of(TEXTS), poisoned(1, 2), max_errors="1")
+    log = store.log("out.jsonl.job/journal.jsonl")
+    log.append(b'{"event":"spl')
+    log.close()
+    run_job(store, rows_of(TEXTS), retry_failed=True)
+    assert texts_of(store) == expected()

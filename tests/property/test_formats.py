@@ -199,6 +199,7 @@ def test_rows_are_numbered_without_a_gap_and_count_says_how_many(
 
 @patient
 @given(st.lists(st.binary(max_size=6) | st.just(b'"'), max_size=20), SIZES, st.integers(1, 12))
+@example([b"ab\n"], [], 1)
 def test_a_limit_rejects_what_is_over_it_and_changes_nothing_else(
     pieces: list[bytes], sizes: list[int], limit: int
 ) -> None:

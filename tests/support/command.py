@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,27 @@ def textmill(
     ran = Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
     assert "Traceback" not in ran.err, ran.err
     return ran
+
+
+def start_run(source: str | Path, output: Path, *flags: str) -> subprocess.Popen[bytes]:
+    """Start `textmill run` on the echo engine, to be stopped half-way."""
+    # A signal may come between opening a file and keeping it, which Python warns of.
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "textmill", "run", source, "-o", output),
+            *("--engine", "echo", *flags),
+        ],
+        env=environment(PYTHONWARNINGS="default::UserWarning"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def wait_for_parts(process: subprocess.Popen[bytes], output: Path, count: int) -> None:
+    """Return when the job has begun so many windows, or has ended."""
+    parts = output.with_name(output.name + ".job") / "parts"
+    while process.poll() is None and len(list(parts.glob("*"))) < count:
+        time.sleep(0.002)
 
 
 def write_lines(path: Path, *rows: Any) -> Path:

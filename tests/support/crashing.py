@@ -179,6 +179,23 @@ class Child:
                 raise AssertionError(f"strace did not start: {NEEDS_STRACE}")
         self._send(b"go\n")
 
+    def stopped_traced(self) -> bool:
+        """Wait until a run whose injection is `signal=STOP` stands still, the call being done.
+
+        Under strace a process that stands still looks like one whose call is being looked at, so
+        the call must be in the log and nothing may move for a while.
+        """
+        _, inject, log = self._tracing
+        assert self._process.stdout
+        assert inject
+        while not select.select([self._process.stdout], [], [], 0.02)[0]:
+            done = log.read_text(errors="replace").count(f"{inject.call.name}(")
+            if done >= inject.call.n and _state(self._running)[0] == "t":
+                time.sleep(0.05)
+                if log.read_text(errors="replace").count(f"{inject.call.name}(") == done:
+                    return True
+        return False
+
     def ended_traced(self) -> Exit:
         """How the run under strace has ended."""
         folder, inject, log = self._tracing

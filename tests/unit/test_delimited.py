@@ -175,6 +175,9 @@ class TestFiles:
         with pytest.raises(InputError, match="first row cannot be the header") as caught:
             rows_of("csv", header + b"\n1,2\n")
         assert message in caught.value.message
+        with pytest.raises(InputError) as counted:  # so that a job is told before any work
+            reader_of("csv").count(io.BytesIO(header + b"\n1,2\n"), "in")
+        assert counted.value.message == caught.value.message
 
 
 class TestBadRows:

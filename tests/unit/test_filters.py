@@ -12,7 +12,7 @@ from support.records import PARAMETERS, read_one, read_rows, record, rejected
 from textmill.core import Record
 from textmill.errors import ErrorCode, UsageError
 from textmill.records.builder import RecordBuilder
-from textmill.records.filters import check_cells_path, join, join_cells, select_cells
+from textmill.records.filters import join
 from textmill.records.jsonl import JsonlReader
 from textmill.records.jsonpath import parse_path
 from textmill.records.prompt import parse_prompt
@@ -235,34 +235,3 @@ class TestOutputFilter:
         )[:-1]
         assert json.loads(line) == [1, 2]
         assert len(line.decode().splitlines()) == 1
-
-
-class TestCells:
-    @pytest.mark.parametrize(
-        ("path", "cells"),
-        [
-            ("$", ["k", "a", "b"]),
-            ("$[1:]", ["a", "b"]),
-            ("$[:-1]", ["k", "a"]),
-            ("$[1]", ["a"]),
-            ("$[-1,0]", ["b", "k"]),
-            ("$[*]", ["k", "a", "b"]),
-            ("$[5:]", []),
-        ],
-    )
-    def test_columns_are_selected_by_position(self, path: str, cells: list[str]) -> None:
-        parsed = parse_path(path)
-        check_cells_path(parsed)
-        assert select_cells(parsed, ["k", "a", "b"]) == cells
-
-    @pytest.mark.parametrize("path", ["$.a", "$['a','b']", "$[0][1]", "$[*].a"])
-    def test_names_and_deeper_paths_do_not_fit(self, path: str) -> None:
-        with pytest.raises(UsageError, match="does not fit CSV"):
-            check_cells_path(parse_path(path))
-
-    def test_a_column_that_a_row_lacks_makes_it_unfit(self) -> None:
-        with pytest.raises(Unfit, match="no item 3"):
-            select_cells(parse_path("$[3]"), ["k", "a", "b"])
-
-    def test_the_output_is_appended(self) -> None:
-        assert join_cells(["1", "2", "3"], ["1"]) == ["1", "2", "3", "1"]

@@ -84,11 +84,14 @@ class TestDetection:
             detect_output("out.txt")
 
     def test_answers_of_openai_have_no_room_for_columns(self) -> None:
-        assert columns_to_keep("openai", "openai", ()) == ("openai",)
-        assert columns_to_keep("csv", "openai", ()) == ()
-        assert columns_to_keep("openai", "jsonl", ["model"]) == ("model",)
+        assert columns_to_keep({"openai"}, "openai", ()) == ("openai",)
+        assert columns_to_keep({"csv"}, "openai", ()) == ()
+        assert columns_to_keep({"openai"}, "jsonl", ["model"]) == ("model",)
+        assert columns_to_keep({"jsonl", "openai"}, "csv", ["x"]) == ("x",)
+        with pytest.raises(UsageError, match="one file"):
+            columns_to_keep({"jsonl", "openai"}, "openai", ())
         with pytest.raises(UsageError, match="title"):
-            columns_to_keep("jsonl", "openai", ["title"])
+            columns_to_keep({"jsonl"}, "openai", ["title"])
         assert needs_details("openai")
         assert not needs_details("csv")
 
@@ -140,6 +143,9 @@ class TestWriters:
     def test_a_kept_column_cannot_take_the_name_of_the_text(self) -> None:
         with pytest.raises(UsageError, match="generated_text"):
             open_writer("csv", ["generated_text"], model="m")
+        with pytest.raises(UsageError, match="generated_text"):
+            columns_to_keep({"jsonl"}, "tsv", ["generated_text"])
+        assert columns_to_keep({"jsonl"}, "parquet", ["generated_text"]) == ("generated_text",)
 
     def test_details_stand_at_the_end_of_a_result_line(self) -> None:
         record = Record(ordinal=0, id=b"1", texts=("x",))

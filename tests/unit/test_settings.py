@@ -74,3 +74,23 @@ def test_the_process_environment_is_the_default(
 ) -> None:
     monkeypatch.setenv("TEXTMILL_HOME", str(tmp_path))
     assert read_settings().home == tmp_path
+
+
+@pytest.mark.parametrize(
+    ("environ", "region"),
+    [
+        ({}, None),
+        ({"AWS_REGION": " "}, None),
+        ({"AWS_REGION": "", "AWS_DEFAULT_REGION": "eu-west-3"}, "eu-west-3"),
+        ({"AWS_REGION": "us-gov-west-1", "AWS_DEFAULT_REGION": "eu-west-3"}, "us-gov-west-1"),
+    ],
+)
+def test_the_s3_region_has_two_names(environ: dict[str, str], region: str | None) -> None:
+    assert read_settings(environ).s3_region == region
+
+
+@pytest.mark.parametrize("region", ["host.example/", "eu west", "-", "a@b", "EU-WEST-1"])
+def test_a_region_is_no_part_of_an_address(region: str) -> None:
+    """It stands in the host's name, so it must not turn requests to another one."""
+    with pytest.raises(UsageError, match="AWS_DEFAULT_REGION"):
+        read_settings({"AWS_DEFAULT_REGION": region})

@@ -105,7 +105,7 @@ def load(
         api_key=find_api_key(api_key),
         api_key_file=api_key_file,
         api_key_over_http=api_key_over_http,
-        offline=offline,
+        offline=offline or read_settings().offline,
         home=home or read_settings().home,
         on_transfer=on_transfer,
     )

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from textmill.api.stores import store_options
 from textmill.catalog.fetch import Transfer
 from textmill.engines.isolated import DEFAULT_TIMEOUT_S
 from textmill.errors import ErrorCode, UsageError
@@ -158,7 +159,7 @@ def run(
             api_key_file=api_key_file,
             api_key_over_http=api_key_over_http,
             timeout=timeout,
-            offline=offline,
+            offline=offline or read_settings().offline,
             home=home or read_settings().home,
             on_transfer=on_transfer,
         ),
@@ -170,7 +171,7 @@ def run(
         max_errors=max_errors,
         fresh=fresh,
         retry_failed=retry_failed,
-        endpoint_url=endpoint_url,
+        stores=store_options(endpoint_url),
         command=command,
     )
     with Prepared(request) as prepared:

@@ -12,6 +12,7 @@ from typing import Any
 from msgspec import Struct
 
 from textmill.api.generation import run_in_memory
+from textmill.api.stores import store_options
 from textmill.catalog.fetch import Transfer
 from textmill.core import Record, Rejected
 from textmill.engines.isolated import DEFAULT_TIMEOUT_S
@@ -134,7 +135,7 @@ def preview(
         api_key_file=api_key_file,
         api_key_over_http=api_key_over_http,
         timeout=timeout,
-        offline=offline,
+        offline=offline or read_settings().offline,
         home=home or read_settings().home,
         on_transfer=on_transfer,
     )
@@ -147,7 +148,7 @@ def preview(
         output_filter=output_filter,
         shard=shard,
         sample=sample,
-        endpoint_url=endpoint_url,
+        stores=store_options(endpoint_url),
     )
     return _preview(job)
 

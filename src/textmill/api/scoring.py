@@ -10,10 +10,12 @@ import msgspec
 from textmill.catalog.datasets import expand_folder, fetch_dataset, is_dataset
 from textmill.catalog.fetch import Transfer
 from textmill.catalog.hub import Hub
+from textmill.errors import InputError
 from textmill.evaluation.base import ROUGE_TYPES
 from textmill.evaluation.score import Scores
 from textmill.evaluation.score import score as score_files
 from textmill.settings import read_settings
+from textmill.storage.opening import is_url
 
 
 def score(
@@ -46,10 +48,16 @@ def score(
     """
     given = [references] if isinstance(references, str | Path) else list(references)
     files: list[Path | str] = []
+    for one in (str(predictions), *map(str, given)):
+        if is_url(one):
+            raise InputError(
+                f"{one} is in an object store, and scores read files of this machine",
+                hint="copy it here first",
+            )
     for one in map(str, given):
         if is_dataset(one):
             home = home or read_settings().home
-            hub = Hub(offline=offline)
+            hub = Hub(offline=offline or read_settings().offline)
             files += fetch_dataset(one, home=home, hub=hub, progress=on_transfer).files
         else:
             files += expand_folder(Path(one)) if Path(one).is_dir() else [one]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from textmill.api.stores import store_options
 from textmill.storage.base import Store
-from textmill.storage.bucket import StoreOptions
 from textmill.storage.opening import is_url, open_store
 from textmill.transform.finding import find_jobs
 from textmill.transform.job import JobFolder
@@ -35,7 +35,7 @@ class StatusReader:
     """Looks at the same jobs again and again; remembers what need not be sought twice."""
 
     def __init__(self, job: str | Path = ".", *, endpoint_url: str | None = None) -> None:
-        self._job, self._options = str(job), StoreOptions(endpoint_url=endpoint_url)
+        self._job, self._options = str(job), store_options(endpoint_url)
         self._examples: dict[str, Examples] = {}
         self.look_seconds = 10.0 if is_url(self._job) else 1.0
         """How often there can be something new: runs sync their journals so often."""

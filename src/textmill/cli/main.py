@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import NoReturn
 
 from cyclopts import App
 
@@ -24,11 +25,11 @@ app = App(
 app.command(
     "textmill.cli.run:run",
     name="run",
-    help="""Run a model over JSON Lines: one result per record, in input order.
+    help="""Run a model over files of records: one result per record, in input order.
 
-An input line looks like {"id": 0, "text_inputs": "Summarize: …"}, and may carry
-parameters of its own; any other shape goes through --prompt. Running the same
-line again resumes an unfinished job.""",
+A record looks like {"id": 0, "text_inputs": "Summarize: …"}, or is a row of a table
+with such columns, and may carry parameters of its own; any other shape goes through
+--prompt. Running the same line again resumes an unfinished job.""",
 )
 app.command(
     "textmill.cli.score:score",
@@ -57,7 +58,11 @@ Names: a catalog id, or a Hugging Face repository as org/name[@revision].""",
 
 def main() -> None:
     """Entry point of the `textmill` command."""
-    status = run_app(app, sys.argv[1:])
+    finish(run_app(app, sys.argv[1:]))
+
+
+def finish(status: int) -> NoReturn:
+    """End the process with an exit code."""
     if status == INTERRUPTED:
         os._exit(status)  # an engine may still compute; everything that counts is on disk
     sys.exit(status)

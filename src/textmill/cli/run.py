@@ -46,7 +46,7 @@ def run(
     endpoint_url: str | None = None,
     quiet: Annotated[bool, Flag] = False,
 ) -> int:
-    """Run a model over JSON Lines (`textmill.cli.main` holds the text of its page).
+    """Run a model over files (`textmill.cli.main` holds the text of its page).
 
     Parameters
     ----------
@@ -54,10 +54,10 @@ def run(
         Files, globs, folders of Parquet files, - for standard input; s3://, gs:// and az:// URLs
         (an object, or a prefix that ends in /); hf://datasets/ORG/NAME/PATH; a .manifest. Formats:
         JSON Lines, CSV, TSV, plain lines, Parquet, OpenAI batch requests; gzip and zstd are
-        recognised by content.
+        recognised by content, other formats by name and content.
     output
         Results, a path or a URL; appears when the job is complete. Its ending tells its format:
-        .jsonl, .csv, .tsv, .parquet, with .gz or .zst compressed. Beside it:
+        .jsonl, .csv, .tsv or .parquet; .gz or .zst after it compresses. Beside it:
         OUT.errors.jsonl (rows without a result, if any) and OUT.manifest.json.
     model
         A catalog id (textmill models list), a Hugging Face repository, or a local folder.
@@ -70,9 +70,9 @@ def run(
     keep
         Copy this input column to the output. Repeat for more.
     input_format
-        auto, jsonl, csv, tsv, lines, openai or parquet.
+        auto (by name and first bytes), jsonl, csv, tsv, lines, openai or parquet.
     format
-        Of the output: auto, jsonl, csv, tsv, openai or parquet.
+        Of the output: auto (by its name), jsonl, csv, tsv, openai or parquet.
     input_filter
         What of a row the model is given, as JSONPath: "$.body", "$['id','text_inputs']".
     join
@@ -80,7 +80,7 @@ def run(
     output_filter
         What of a result is written, as JSONPath: "$['id','SageMakerOutput']".
     shard
-        Only this part of one large file, e.g. 2/8; it is read without reading the rest.
+        Only this part of one large file of JSON Lines, e.g. 2/8; the rest is not read.
     set
         A generation parameter as name=value, e.g. --set max_new_tokens=50. Repeat for more.
     record_params

@@ -27,8 +27,11 @@ class Reader(Protocol):
         Parquet file without its footer); a bad row is a `Rejected`.
         """
 
-    def count(self, source: ByteStream) -> int:
-        """How many rows `read` would yield, blank lines included, without building them."""
+    def count(self, source: ByteStream, file: str = "the input") -> int:
+        """How many rows `read` would yield, blank lines included, without building them.
+
+        Raises what `read` raises for the beginning of a file, such as a header that is none.
+        """
 
 
 class Writer(Protocol):

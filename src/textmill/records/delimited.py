@@ -82,12 +82,24 @@ class DelimitedReader:
             if rows:
                 yield rows
 
-    def count(self, source: ByteSource) -> int:
-        """How many rows `read` yields, and the blank lines that it skips."""
+    def count(self, source: ByteSource, file: str = "the input") -> int:
+        """How many rows `read` yields, and the blank lines that it skips.
+
+        Raises `InputError` as `read` does for a header that cannot be one.
+        """
         found = 0
+        header = None
         for block in cut_rows(source, self._delimiter, max_row_bytes=self._max_row_bytes):
+            header = header or self._first_row(block, file)
             found += len(block.rows) if isinstance(block, Rows) else 1
         return max(found - 1, 0)
+
+    def _first_row(self, block: Rows | BrokenRow, file: str) -> Columns | None:
+        """The columns by the first row that is not blank; None if all of `block` is."""
+        if isinstance(block, BrokenRow):
+            raise _bad_header(file, _broken(block, self._max_row_bytes).message)
+        row = next((row for row in block.rows if row.strip(self._white)), None)
+        return None if row is None else self._columns(row, file)
 
     def _header(self, rows: Iterator[tuple[int, bytes]], file: str) -> Columns | None:
         """The columns, or None if all of `rows` are blank. Takes the header from `rows`."""

@@ -9,22 +9,19 @@ row as it was, unfiltered. The output filter says what of that is written.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
-from typing import TypeVar
+from collections.abc import Collection
 
 import msgspec
 from msgspec import Raw
 
 from textmill.core import JsonText
-from textmill.errors import ErrorCode, UsageError
-from textmill.records.jsonpath import Every, Indices, Path, Range, item_at, kind_of, select
+from textmill.errors import ErrorCode
+from textmill.records.jsonpath import Path, kind_of, select
 from textmill.records.strict import Fields
 from textmill.records.unfit import Unfit
 
 INPUT_KEY = "SageMakerInput"
 OUTPUT_KEY = "SageMakerOutput"
-
-Cell = TypeVar("Cell")
 
 _WHITE = b" \t\r\n"
 _MEMBER_KEY = re.compile(rb'[{,\s]*"[^"\\]*+(?:\\.[^"\\]*+)*+"\s*:\s*', re.DOTALL)
@@ -94,34 +91,3 @@ def _value_span(row: JsonText, columns: Fields, wanted: str) -> tuple[int, int]:
         if name == wanted:
             return start, end
     raise KeyError(wanted)
-
-
-def join_cells(cells: Sequence[Cell], outputs: Sequence[Cell]) -> list[Cell]:
-    """A row of CSV with the model's output as its last columns."""
-    return [*cells, *outputs]
-
-
-def check_cells_path(path: Path) -> None:
-    """Raise `UsageError` for a path that cannot select columns of CSV by their position."""
-    if len(path.steps) > 1 or not all(
-        isinstance(step, Indices | Range | Every) for step in path.steps
-    ):
-        raise UsageError(
-            f"the path {path} does not fit CSV, where each row is an array of its cells",
-            hint="select columns by position, for example $[0], $[0,2] or $[1:]",
-        )
-
-
-def select_cells(path: Path, cells: Sequence[Cell]) -> list[Cell]:
-    """The cells of a row of CSV that `path` selects, which `check_cells_path` has passed.
-
-    Raises `Unfit` for an index that the row does not have.
-    """
-    if not path.steps:
-        return list(cells)
-    (step,) = path.steps
-    if isinstance(step, Range):
-        return list(cells[step.start : step.end])
-    if isinstance(step, Indices):
-        return [item_at(cells, index) for index in step.indices]
-    return list(cells)

@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib import import_module
 from typing import Any, Literal, get_args
 
@@ -26,7 +26,7 @@ from textmill.records.openai_request import ANSWER_COLUMN, CUSTOM_ID
 from textmill.records.strict import parse_object
 from textmill.records.textlines import LinesReader
 from textmill.records.unfit import Unfit
-from textmill.records.writers import DelimitedWriter, JsonlWriter
+from textmill.records.writers import DelimitedWriter, JsonlWriter, check_table_columns
 
 Format = Literal["jsonl", "csv", "tsv", "lines", "openai", "parquet"]
 
@@ -106,12 +106,14 @@ def _is_request(text: bytes) -> bool:
 
 
 def columns_to_keep(
-    input_format: Format, output_format: Format, keep: Sequence[str]
+    input_formats: Collection[Format], output_format: Format, keep: Sequence[str]
 ) -> tuple[str, ...]:
     """`Shape.keep` for a job that keeps `keep`, with what the output format needs besides.
 
-    Raises `UsageError` where the output has no room for columns.
+    Raises `UsageError` where the output has no room for columns, or has one of that name.
     """
+    if output_format in _DELIMITERS:
+        check_table_columns(keep)
     if output_format != "openai":
         return tuple(keep)
     if keep:
@@ -119,7 +121,14 @@ def columns_to_keep(
             f"answers in OpenAI's format have no room for the column {keep[0]}",
             hint="leave --keep out, or write another format (--format jsonl)",
         )
-    return (ANSWER_COLUMN,) if input_format == "openai" else ()
+    if "openai" not in input_formats:
+        return ()
+    if len(set(input_formats)) > 1:
+        raise UsageError(
+            "requests in OpenAI's format and other rows cannot be answered in one file",
+            hint="run them as two jobs, or write another format (--format jsonl)",
+        )
+    return (ANSWER_COLUMN,)
 
 
 def needs_details(output_format: Format) -> bool:

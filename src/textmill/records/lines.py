@@ -82,8 +82,9 @@ def read_blocks(source: ByteSource, size: int) -> Iterator[bytes]:
     start = b""
     while len(start) < len(_BOM) and (data := source.read(size)):
         start += data
-    if start := start.removeprefix(_BOM):
-        yield start
+    start = start.removeprefix(_BOM)
+    for at in range(0, len(start), size):
+        yield start[at : at + size]
     while data := source.read(size):
         yield data
 

@@ -56,9 +56,9 @@ class OpenAIReader:
         """All rows of one file, in order, a block at a time (256 KiB of input)."""
         return self._lines.read(source, file, first_ordinal)
 
-    def count(self, source: ByteSource) -> int:
+    def count(self, source: ByteSource, file: str = "the input") -> int:
         """How many lines there are, blank ones included; `read` skips those."""
-        return self._lines.count(source)
+        return self._lines.count(source, file)
 
 
 class _Request(Struct, frozen=True):

@@ -80,7 +80,7 @@ class ParquetReader:
             done += count
             yield rows
 
-    def count(self, source: SeekableStream, file: str = "the Parquet file") -> int:
+    def count(self, source: SeekableStream, file: str = "the input") -> int:
         """How many rows `read` would yield, by the file's own footer. Raises as `read` does."""
         with damage_reported(file):
             return _Table(source, file).row_count

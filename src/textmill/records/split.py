@@ -79,7 +79,7 @@ def check_splittable(name: str, *, lines: bool, compressed: bool) -> None:
     if not lines:
         raise UsageError(
             f"{name} cannot be cut into shards: its records are not lines",
-            hint="use JSON Lines or plain lines, or give each run some of several files",
+            hint="use JSON Lines, or give each run some of several files",
         )
 
 

@@ -57,7 +57,7 @@ class LinesReader:
             if rows:
                 yield rows
 
-    def count(self, source: ByteSource) -> int:
+    def count(self, source: ByteSource, file: str = "the input") -> int:  # noqa: ARG002  such a file is never damaged
         """How many lines there are, blank ones included; `read` skips those."""
         return count_lines(source)
 

@@ -41,16 +41,21 @@ class JsonlWriter:
         return b""
 
 
+def check_table_columns(keep: Sequence[str]) -> None:
+    """Raise `UsageError` for a column to keep whose name the table has of its own."""
+    if TEXT_COLUMN in keep:
+        raise UsageError(
+            f"the column {quoted(TEXT_COLUMN)} cannot be kept: the table has one of its own",
+            hint="rename the column in the input, or write JSON Lines",
+        )
+
+
 class DelimitedWriter:
     """Writes result lines as CSV or TSV, the header first."""
 
     def __init__(self, delimiter: bytes, keep: Sequence[str]) -> None:
         """`keep`: the columns that the job keeps. Raises `UsageError` for a name of our own."""
-        if TEXT_COLUMN in keep:
-            raise UsageError(
-                f"the column {quoted(TEXT_COLUMN)} cannot be kept: the table has one of its own",
-                hint="rename the column in the input, or write JSON Lines",
-            )
+        check_table_columns(keep)
         self._delimiter = delimiter.decode()
         self._to_quote = re.compile(f'[{re.escape(self._delimiter)}"\r\n]').search
         self._keep = tuple(keep)

@@ -62,12 +62,14 @@ class StoreOptions(Struct, frozen=True, kw_only=True):
     endpoint_url: an S3-compatible server instead of the provider's own; the only way to plain
         http, and to any other host. Endpoints named in the environment are not used.
     region: of S3 buckets.
+    sync_seconds: how often what a job has finished is written: what a kill may cost.
     retry_seconds: how long a store that is busy or out of reach is asked again.
     lease_seconds: how long a run may be silent before another may take its output over.
     """
 
     endpoint_url: str | None = None
     region: str = "us-east-1"
+    sync_seconds: float = 10.0
     retry_seconds: float = 180.0
     lease_seconds: float = 20.0
 
@@ -247,6 +249,9 @@ class Bucket:
             try:
                 return self._put(key, data, mode, nonce)
             except BaseError as error:
+                if version and isinstance(error, FileNotFoundError):
+                    _raise_if_bucket_missing(error)
+                    return None
                 if not isinstance(error, conflicts) and not is_passing(error):
                     raise
                 refusal = error

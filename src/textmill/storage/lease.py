@@ -3,8 +3,9 @@
 No clocks are compared. Who wants the lock watches the object on a clock of its own: if it changes,
 its holder is alive; if it does not for `seconds`, the holder has died or cannot reach the store,
 and the watcher puts its own content there, on condition that the object still is what it watched.
-The holder renews every third of `seconds` and counts itself out after three quarters without a
-confirmed renewal, measured from before the request was sent: before anybody may take over.
+The holder renews every third of `seconds`. After three quarters without a confirmed renewal,
+measured from before the request was sent, somebody may soon take over: from then on it writes
+nothing, until a renewal succeeds after all, or it has waited for long enough.
 """
 
 from __future__ import annotations
@@ -64,14 +65,17 @@ def _now() -> float:
 class Lease:
     """A held lock. A thread renews it until `release`."""
 
-    def __init__(self, cell: Cell, quick: Cell, key: str, label: str, seconds: float) -> None:
+    def __init__(
+        self, cell: Cell, quick: Cell, key: str, label: str, *, seconds: float, patience: float
+    ) -> None:
         """Take it: at once if it is free, else after `seconds` in which its holder was silent.
 
         quick: the same cell, whose calls give up well within `seconds`; for renewals.
+        patience: for how many seconds more `check` waits when it is not known who has it.
         Raises `OutputError` if the holder shows life, or the store cannot be reached.
         """
         self._cell, self._quick, self._key = cell, quick, key
-        self._label, self._seconds = label, seconds
+        self._label, self._seconds, self._patience = label, seconds, patience
         self._holder = _Holder(
             owner=uuid.uuid4().hex, host=socket.gethostname(), process=os.getpid(), renewal=0
         )
@@ -88,18 +92,26 @@ class Lease:
         self._thread.start()
 
     def check(self) -> None:
-        """Raise `OutputError` if another run has the lock now, or may have it soon."""
-        if self._lost:
-            raise OutputError(
-                f"{self._label}: another run has taken this output over",
-                hint="let it finish; this run was silent for too long",
-            )
-        if _now() > self._confirmed + _GRACE * self._seconds:
-            raise OutputError(
-                f"{self._label}: the store did not answer for so long that another run may have"
-                " taken this output over",
-                hint="run the same line again when the store can be reached",
-            )
+        """Return while no other run can have the lock; wait while one may have it.
+
+        Raises `OutputError` if another run has it, or that cannot be known for too long.
+        """
+        while True:
+            if self._lost:
+                raise OutputError(
+                    f"{self._label}: another run has taken this output over",
+                    hint="let it finish; this run was silent for too long",
+                )
+            silent = _now() - self._confirmed - _GRACE * self._seconds
+            if silent <= 0:
+                return
+            if silent > self._patience:
+                raise OutputError(
+                    f"{self._label}: the store did not answer for so long that another run may"
+                    " have taken this output over",
+                    hint="run the same line again when the store can be reached",
+                )
+            time.sleep(self._seconds / _WATCHES)
 
     def release(self) -> None:
         """Let another run have it at once. Idempotent; never raises."""
@@ -138,11 +150,13 @@ class Lease:
         return first
 
     def _whose(self) -> str:
-        try:
-            holder = msgspec.json.decode(self._cell.get(self._key) or b"", type=_Holder)
-        except msgspec.MsgspecError:
-            return ""
-        return f" (process {holder.process} on {holder.host})"
+        holder = self._read_holder(self._cell)
+        return f" (process {holder.process} on {holder.host})" if holder else ""
+
+    def _read_holder(self, cell: Cell) -> _Holder | None:
+        with suppress(msgspec.MsgspecError):
+            return msgspec.json.decode(cell.get(self._key) or b"", type=_Holder)
+        return None
 
     def _renew(self) -> None:
         pause = self._seconds / _RENEWALS
@@ -159,10 +173,18 @@ class Lease:
         started = _now()
         version = self._quick.update(self._key, self._content(), self._version)
         if version is None:
-            self._lost = True
+            unheard = self._own_version()
+            self._lost, self._version = unheard is None, unheard or self._version
             return False
         self._version, self._confirmed = version, started
         return True
+
+    def _own_version(self) -> Version | None:
+        """The object's, if a renewal of ours was applied unheard; None if it is not ours."""
+        found = self._quick.head(self._key)
+        # Asked after its version: what was another's once is never ours again.
+        holder = self._read_holder(self._quick)
+        return found.version if found and holder and holder.owner == self._holder.owner else None
 
     def _content(self) -> bytes:
         return msgspec.json.encode(self._holder)

@@ -77,7 +77,7 @@ class LocalStore:
         write_atomic(self.label(new), data)
         with output_errors(self.label(name)):
             try:
-                path.hardlink_to(self.path(new))
+                _appear(self.path(new), path)
             except FileExistsError:
                 return False
             finally:
@@ -234,6 +234,22 @@ class LocalLock:
             self._file.close()
             self._file = None
             self._on_release()
+
+
+def _appear(new: Path, path: Path) -> None:
+    """Give the file its name. Raises `FileExistsError` if that is taken.
+
+    File systems without links (exFAT, some network ones) get a rename, which is as good while the
+    caller holds the lock of the only other writer.
+    """
+    try:
+        path.hardlink_to(new)
+    except FileExistsError:
+        raise
+    except OSError:
+        if path.exists():
+            raise FileExistsError(path) from None
+        new.rename(path)
 
 
 def _remove_if_empty(folder: Path) -> None:

@@ -39,10 +39,8 @@ class ObjectStore:
     While a lock of it is held, everything that writes checks that first.
     """
 
-    sync_seconds = 10.0
-
     def __init__(self, address: Address, prefix: str, options: StoreOptions) -> None:
-        self.options = options
+        self.options, self.sync_seconds = options, options.sync_seconds
         self._prefix = prefix
         self._bucket = shared_bucket(address, options)
         self._leases: dict[str, Lease] = {}
@@ -113,7 +111,14 @@ class ObjectStore:
         options = msgspec.structs.replace(self.options, retry_seconds=patience)
         quick = Bucket(self._bucket.address, options, request_seconds=seconds / 2)
         key = self._key(name, OutputError)
-        lease = Lease(self._bucket, quick, key, self.label(name), seconds)
+        lease = Lease(
+            self._bucket,
+            quick,
+            key,
+            self.label(name),
+            seconds=seconds,
+            patience=self.options.retry_seconds,
+        )
         self._leases[name] = lease
         return ObjectLock(self, name, lease)
 
@@ -206,7 +211,7 @@ class ObjectLock:
         self._store, self._name, self._lease = store, name, lease
 
     def check(self) -> None:
-        """Raise `OutputError` if the lease is lost."""
+        """Raise `OutputError` if the lease is lost; wait while that cannot be known."""
         self._lease.check()
 
     def release(self) -> None:

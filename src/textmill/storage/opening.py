@@ -96,7 +96,7 @@ def _object(url: str, options: StoreOptions) -> InputFile:
     if entry is None:
         raise InputError(
             f"there is no object {url}",
-            hint="check the spelling; a prefix ends in /, and * is not expanded in a URL",
+            hint="check bucket and name; a prefix ends in /, and * is not expanded in a URL",
         )
     return InputFile(path=url, size_bytes=entry.size_bytes)
 

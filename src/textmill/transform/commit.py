@@ -59,7 +59,7 @@ class Totals(Struct, kw_only=True):
         self.rows += 1
         self.input_tokens += row.inp
         self.output_tokens += row.out
-        self.copied += row.copied
+        self.copied += row.copied and not row.code
         self.truncated += row.cut
         self.hit_length_limit += row.limit
         if not row.code:

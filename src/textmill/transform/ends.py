@@ -186,6 +186,8 @@ class JobSink:
         """Enter every record whose last text is among these outcomes."""
         rows = []
         for outcome, texts in zip(outcomes, self._texts(outcomes), strict=True):
+            if self._ledger.is_done(outcome.request.ordinal):
+                continue  # of a batch that was computed again whole, for those that were not done
             record = self._ledger.record(outcome.request.ordinal)
             pieces = self._join(record, Piece(outcome, texts))
             if pieces:

@@ -115,8 +115,8 @@ def _compute(
     source.start()
     try:
         stats = loop.run()
-        ledger.check_budget()
+        ledger.finish()
     finally:
+        ledger.close()  # first: rows are safe before the reader is waited for
         source.close()
-        ledger.close()
     return stats, source.rows_read

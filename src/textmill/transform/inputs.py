@@ -58,6 +58,8 @@ class JobInput(Struct, frozen=True, kw_only=True):
     """One file of a job's input: where it is, what the user calls it, what is in it.
 
     span: the stretch of bytes in which the rows to read begin; None for all of them.
+    is_copy: it was copied here from what can be read only once.
+    commit: of a data set, what its revision meant.
     """
 
     store: Store
@@ -65,11 +67,14 @@ class JobInput(Struct, frozen=True, kw_only=True):
     label: str
     format: Format = "jsonl"
     span: tuple[int, int] | None = None
+    is_copy: bool = False
+    commit: str | None = None
 
     @property
-    def is_local(self) -> bool:
-        """Whether it is a file of this machine, which costs nothing to read twice."""
-        return isinstance(self.store, LocalStore)
+    def is_read_twice(self) -> bool:
+        """Whether it is read for its digest: a file of this machine, which costs nothing, or a
+        copy, which each run makes anew, so that its version may tell nothing."""
+        return self.is_copy or isinstance(self.store, LocalStore)
 
     @property
     def version(self) -> str:
@@ -92,6 +97,14 @@ class JobInput(Struct, frozen=True, kw_only=True):
         return cast(ByteStream, decompressed(Stored(cast(BinaryIO, stream)), self.label))
 
 
+class _Found(Struct, frozen=True):
+    """A file that an input's pattern led to, what the user calls it, and its data set's commit."""
+
+    file: InputFile
+    label: str
+    commit: str | None = None
+
+
 def find_inputs(inputs: Inputs, store: Store, spool: str, options: ReadOptions) -> list[JobInput]:
     """The files to read. What can be read only once is copied to `spool`, so a resume can.
 
@@ -104,12 +117,19 @@ def find_inputs(inputs: Inputs, store: Store, spool: str, options: ReadOptions) 
         )
     patterns = patterns_of(inputs)
     if patterns is None:
-        _spool(_encoded(inputs), store, spool)
-        found = [JobInput(store=store, name=spool, label="records")]
+        found = [_records(inputs, store, spool)]
     else:
         found = _located(patterns, store, spool, options)
         found = [_with_format(file, options.input_format) for file in found]
-    return found if options.shard is None else [_sharded(found, options.shard, spool)]
+    return found if options.shard is None else [_sharded(found, options.shard)]
+
+
+def _records(inputs: Any, store: Store, spool: str) -> JobInput:
+    """Records from Python: dicts as JSON Lines, an Arrow table as Parquet, which has its types."""
+    is_table = hasattr(inputs, "to_batches")
+    _spool(_written(inputs) if is_table else _encoded(inputs), store, spool)
+    format_: Format = "parquet" if is_table else "jsonl"
+    return JobInput(store=store, name=spool, label="records", format=format_, is_copy=True)
 
 
 def patterns_of(inputs: Inputs) -> list[str] | None:
@@ -126,37 +146,39 @@ def _located(
 ) -> list[JobInput]:
     if not patterns:
         raise InputError("no input was given")
-    files = [file for pattern in patterns for file in _expanded(pattern, options)]
-    refuse_repeats([file for file, _ in files if not is_url(file.path)])
-    _refuse_repeated_urls(file.path for file, _ in files if is_url(file.path))
-    once = [file.path for file, _ in files if file.size_bytes is None]
+    found = [one for pattern in patterns for one in _expanded(pattern, options)]
+    files = [one.file for one in found]
+    refuse_repeats([file for file in files if not is_url(file.path)])
+    _refuse_repeated_urls(file.path for file in files if is_url(file.path))
+    once = [file.path for file in files if file.size_bytes is None]
     if len(once) > 1:
         raise UsageError("only one input can be standard input or a pipe")
     for path in once:
         with open_input(path) as stream:
             _spool(iter(lambda: stream.read(_CHUNK_BYTES), b""), store, spool)
-    return [_job_input(file, label, store, spool, options) for file, label in files]
+    return [_job_input(one, store, spool, options) for one in found]
 
 
-def _expanded(pattern: str, options: ReadOptions) -> list[tuple[InputFile, str]]:
-    """Files, and what the user calls them."""
+def _expanded(pattern: str, options: ReadOptions) -> list[_Found]:
     if is_dataset(pattern):
-        found = fetch_dataset(
+        data = fetch_dataset(
             pattern,
             home=options.home,
             hub=Hub(offline=options.offline),
             progress=options.on_transfer,
             refresh=options.refresh,
         )
-        files = expand_inputs([str(path) for path in found.files])
-        return list(zip(files, found.names, strict=True))
+        files = expand_inputs([str(path) for path in data.files])
+        return [
+            _Found(file, name, data.commit) for file, name in zip(files, data.names, strict=True)
+        ]
     if is_url(pattern) or pattern.endswith(MANIFEST_SUFFIX):
         named = expand_urls(pattern, options.stores)
     elif pattern and Path(pattern).is_dir():
         named = list(expand_inputs([str(path) for path in expand_folder(Path(pattern))]))
     else:
         named = list(expand_inputs([pattern]))
-    return [(file, file.path) for file in named]
+    return [_Found(file, file.path) for file in named]
 
 
 def _refuse_repeated_urls(urls: Iterable[str]) -> None:
@@ -168,14 +190,12 @@ def _refuse_repeated_urls(urls: Iterable[str]) -> None:
             )
 
 
-def _job_input(
-    file: InputFile, label: str, store: Store, spool: str, options: ReadOptions
-) -> JobInput:
-    if file.size_bytes is None:
-        shown = "standard input" if file.path == STANDARD_INPUT else label
-        return JobInput(store=store, name=spool, label=shown)
-    place, name = open_store(file.path, options.stores)
-    return JobInput(store=place, name=name, label=label)
+def _job_input(found: _Found, store: Store, spool: str, options: ReadOptions) -> JobInput:
+    if found.file.size_bytes is None:
+        shown = "standard input" if found.file.path == STANDARD_INPUT else found.label
+        return JobInput(store=store, name=spool, label=shown, is_copy=True)
+    place, name = open_store(found.file.path, options.stores)
+    return JobInput(store=place, name=name, label=found.label, commit=found.commit)
 
 
 def _with_format(file: JobInput, wanted: str) -> JobInput:
@@ -200,14 +220,20 @@ def _head(text: Any) -> bytes:
     return head
 
 
-def _sharded(found: Sequence[JobInput], shard: Shard, spool: str) -> JobInput:
+def _sharded(found: Sequence[JobInput], shard: Shard) -> JobInput:
     """The shard of the one input there is. Raises `UsageError`."""
-    if len(found) != 1 or found[0].name == spool:
+    if len(found) != 1 or found[0].is_copy:
         raise UsageError(
             "a shard is of one file, which can be read from its middle",
             hint="give one file; of several files, give each run some of them",
         )
     (file,) = found
+    if file.format == "lines":
+        raise UsageError(
+            f"{file.label} has lines without ids, and a shard does not know how many stand before"
+            " it, so it would number its lines from 0",
+            hint="make it JSON Lines with ids, or one file for each run",
+        )
     with closing(file.open()) as stream:
         stored = Stored(cast(BinaryIO, stream))
         compressed = decompressed(stored, file.label) is not stored
@@ -230,11 +256,15 @@ def _spool(chunks: Iterable[bytes], store: Store, spool: str) -> None:
         copy.discard()
 
 
+def _written(table: Any) -> Iterator[bytes]:
+    from textmill.records.parquet_writer import table_bytes
+
+    return table_bytes(table)
+
+
 def _encoded(inputs: Any) -> Iterator[bytes]:
-    """Records from Python as JSON Lines: dicts, or an Arrow table's rows."""
+    """Dicts as JSON Lines."""
     encode = msgspec.json.Encoder().encode
-    if hasattr(inputs, "to_batches"):
-        inputs = (row for batch in inputs.to_batches() for row in batch.to_pylist())
     for number, record in enumerate(inputs):
         if not isinstance(record, Mapping):
             raise InputError(

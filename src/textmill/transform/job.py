@@ -10,12 +10,13 @@ OUT.job/stdin.jsonl    the input, when it came from standard input or from Pytho
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
-from textmill.errors import OutputError, ResumeRefused
+from textmill.errors import InputError, OutputError, ResumeRefused
 from textmill.storage.base import Lock, Log, Store
 from textmill.transform.parts import Part, read_part
 from textmill.transform.plan import JobSpec, changes
@@ -114,12 +115,17 @@ class JobFolder:
         self._lock = self.store.lock(f"{self._folder}lock")
 
     def leave(self) -> None:
-        """Let the lock go. The folder stays if it holds finished rows, else it is removed."""
+        """Let the lock go. The folder stays if it holds finished rows, else it is removed.
+
+        A folder that cannot be removed is left: why the run ends is what the user has to know.
+        """
         if self._lock is None:
             return
         try:
-            if not self.holds_rows:
-                self.remove()
+            with suppress(OutputError, InputError):
+                self._lock.check()
+                if not self.holds_rows:
+                    self.remove()
         finally:
             self._lock.release()
             self._lock = None

@@ -221,13 +221,14 @@ class JobJournal:
     def close(self) -> None:
         """Write that the run ended by itself, if that can be written (a disk may be full)."""
         with suppress(OutputError):
-            if self._whole:
-                self._write(RunStopped(at=now()))
-                self._log.sync()
+            self._write(RunStopped(at=now()))
+            self._log.sync()
         self._log.close()
 
     def _write(self, event: Event) -> None:
         """Append an event. One that failed may stand there by half, so nothing follows it."""
+        if not self._whole:
+            raise OutputError("the job's journal could not be written, so the run has ended")
         self._whole = False
         self._log.append(event_line(event))
         self._whole = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from fractions import Fraction
 
 import msgspec
@@ -11,7 +12,7 @@ from msgspec import Struct
 
 from textmill.batching.clock import Clock
 from textmill.core import Record
-from textmill.errors import TooManyErrors, UsageError
+from textmill.errors import InputError, OutputError, TooManyErrors, UsageError
 from textmill.transform.job import JobFolder
 from textmill.transform.journal import JobJournal, Progressed, now
 from textmill.transform.parts import Part, PartWriter, Row
@@ -22,11 +23,13 @@ class Progress(Struct):
     """How far a job is.
 
     rows: done so far, `resumed` of them by an earlier run. total: rows expected, None if unknown.
+    begun: rows of all windows that were opened; bad rows of a window are done before its good ones.
     codes: rows without a result, by error code. example: the error line of the first of them.
     """
 
     rows: int = 0
     resumed: int = 0
+    begun: int = 0
     total: int | None = None
     ok: int = 0
     codes: Counter[str] = msgspec.field(default_factory=Counter)
@@ -92,14 +95,15 @@ class ErrorBudget(Struct, frozen=True):
     def check(self, progress: Progress, *, final: bool = False) -> None:
         """Raise `TooManyErrors` as soon as the budget cannot be kept any more.
 
-        A share of an unknown number of rows is taken of those that are done, once there are
-        enough of them to tell; `final`: they are all there are.
+        A share of an unknown number of rows is taken of those that were begun, once enough are
+        done to tell; `final`: they are all there are.
         """
         limit = self.rows
         if self.share is not None:
             if progress.total is None and not final and progress.rows < ENOUGH_ROWS:
                 return
-            limit = int(self.share * max(progress.total or 0, progress.rows))
+            expected = 0 if final else progress.total or 0  # blank lines are among them
+            limit = int(self.share * max(expected, progress.begun))
         if limit is None or progress.errors <= limit:
             return
         causes = ", ".join(f"{code} {count}" for code, count in progress.codes.most_common())
@@ -149,6 +153,7 @@ class Ledger:
     def skip(self, part: Part) -> None:
         """Count a window that an earlier run completed."""
         self.windows += 1
+        self.progress.begun += len(part.rows)
         self.progress.count(part.rows, resumed=True)
         self._tell()
 
@@ -158,6 +163,7 @@ class Ledger:
         end: where the whole frames of its part file end.
         """
         self.windows += 1
+        self.progress.begun += window.rows
         self.progress.count(part.rows, resumed=True)
         done = {row.n for row in part.rows}
         writer = PartWriter(self.folder.part(window.number), end=end)
@@ -228,12 +234,19 @@ class Ledger:
         self._budget.check(self.progress)
         self._on_progress(self.progress)
 
-    def check_budget(self) -> None:
-        """Raise `TooManyErrors` if more rows of the whole job failed than allowed."""
+    def finish(self) -> None:
+        """Every row is entered: make all of them safe, so that they can be merged.
+
+        Raises `TooManyErrors` if more rows of the whole job failed than allowed.
+        """
+        self._sync()
         self._budget.check(self.progress, final=True)
 
     def close(self) -> None:
-        """Give the files back; what was written stays."""
+        """Give the files back. What was entered is kept, if the store still takes it."""
+        if self._unsynced:
+            with suppress(OutputError, InputError):  # the run ends for a reason that is told
+                self._sync()
         for writer in (*self._complete, *(state.writer for state in self._open.values())):
             writer.close()
         self._complete.clear()

@@ -45,6 +45,7 @@ class InputDigest(Struct, frozen=True, kw_only=True):
     sha256: None for an object of a store, which is not read twice: its version stands for it.
     rows: blank lines included; None where only reading would tell.
     span: of a shard, the stretch of bytes in which its rows begin.
+    commit: of a data set, what its revision meant.
     """
 
     name: str
@@ -53,11 +54,14 @@ class InputDigest(Struct, frozen=True, kw_only=True):
     sha256: str | None = None
     rows: int | None = None
     span: tuple[int, int] | None = None
+    format: str = "jsonl"
+    commit: str | None = None
 
     @property
     def content(self) -> str:
         """What is equal for equal contents."""
-        content = f"sha256 {self.sha256}" if self.sha256 else f"version {self.version}"
+        stored = f"sha256 {self.sha256}" if self.sha256 else f"version {self.version}"
+        content = f"{self.format}, {stored}"
         return f"{content}, bytes {self.span[0]} to {self.span[1]}" if self.span else content
 
 

@@ -41,8 +41,8 @@ from textmill.transform.manifest import describe
 from textmill.transform.plan import JobSpec, check_sample
 from textmill.transform.reading import RowReader, total_rows
 from textmill.transform.resume import resume
-from textmill.transform.rows import RowMaker
-from textmill.transform.setup import Setup, SetupRequest
+from textmill.transform.rows import RowMaker, hides_texts
+from textmill.transform.setup import Setup, SetupRequest, is_join
 
 
 class JobRequest(Struct, frozen=True, kw_only=True):
@@ -59,7 +59,7 @@ class JobRequest(Struct, frozen=True, kw_only=True):
     max_errors: str | int | None = None
     fresh: bool = False
     retry_failed: bool = False
-    endpoint_url: str | None = None
+    stores: StoreOptions = StoreOptions()
     command: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
@@ -79,7 +79,7 @@ class JobRequest(Struct, frozen=True, kw_only=True):
             home=self.setup.home,
             input_format=self.input_format,
             shard=None if self.shard is None else parse_shard(self.shard),
-            stores=StoreOptions(endpoint_url=self.endpoint_url),
+            stores=self.stores,
             offline=self.setup.offline,
             refresh=self.fresh,
             on_transfer=self.setup.on_transfer,
@@ -175,12 +175,12 @@ class Prepared:
 
     def _worker(self) -> Worker:
         model = self.setup.model
-        shaped = self.setup.shape.join or self._output_filter is not None
+        shape = self.setup.shape
         maker = RowMaker(
             with_file=len(self._inputs) > 1,
             with_details=needs_details(self.format),
             output_filter=self._output_filter,
-            opaque=shaped,
+            opaque=shape.join or self._output_filter is not None or hides_texts(shape.keep),
         )
         return Worker(
             engine=model.engine,
@@ -284,13 +284,16 @@ def output_shape(request: JobRequest, inputs: Sequence[JobInput]) -> OutputShape
             f"there is no output format {request.format!r}",
             hint=f"the formats are: auto, {', '.join(OUTPUT_FORMATS)}",
         )
-    found = detect_output(str(request.output), inputs[0].format)
-    found = found if request.format == "auto" else cast(Format, request.format)
+    if request.format == "auto":
+        found = detect_output(str(request.output), inputs[0].format)
+    else:
+        found = cast(Format, request.format)
     check_format(found)
     setup = request.setup
     output_filter = None if request.output_filter is None else parse_path(request.output_filter)
-    shaped = setup.join is not None or output_filter is not None
-    without_columns = {file.format for file in inputs} & {"openai", "lines"}
+    shaped = is_join(setup.join) or output_filter is not None
+    formats = {file.format for file in inputs}
+    without_columns = formats & {"openai", "lines"}
     if without_columns and (shaped or setup.input_filter is not None):
         raise UsageError("filters and joins are for rows with columns: JSON Lines or tables")
     if shaped and found != "jsonl":
@@ -298,7 +301,7 @@ def output_shape(request: JobRequest, inputs: Sequence[JobInput]) -> OutputShape
             f"a join or an output filter makes lines of any shape, which {found} cannot hold",
             hint="name the output .jsonl",
         )
-    keep = columns_to_keep(inputs[0].format, found, setup.columns)
+    keep = columns_to_keep(formats, found, setup.columns)
     return OutputShape(format=found, filter=output_filter, setup=replace(setup, keep=keep))
 
 

@@ -8,6 +8,8 @@ from contextlib import closing
 from itertools import islice
 from typing import Any
 
+from msgspec.structs import replace
+
 from textmill.core import Record
 from textmill.errors import InputError
 from textmill.records.base import ByteStream, Reader
@@ -15,6 +17,7 @@ from textmill.records.builder import RecordBuilder
 from textmill.records.formats import Format, open_reader
 from textmill.records.shape import Shape
 from textmill.storage.base import digest_of
+from textmill.storage.local import LocalStore
 from textmill.transform.inputs import JobInput
 from textmill.transform.plan import InputDigest
 from textmill.transform.windows import Rows
@@ -55,8 +58,11 @@ class RowReader:
         """Records read so far that carry parameters."""
 
     def digests(self) -> tuple[InputDigest, ...]:
-        """What each input is. Local ones are read for it: damage is found before any work."""
-        return tuple(self._digest(file) for file in self._files)
+        """What each input is. Most are read for it: damage is found before any work."""
+        return tuple(
+            replace(self._digest(file), commit=file.commit, format=file.format)
+            for file in self._files
+        )
 
     def chunks(self, digests: Iterable[InputDigest] = ()) -> Iterator[Rows]:
         """Lists of rows, file after file, ordinals without a gap.
@@ -66,7 +72,7 @@ class RowReader:
         """
         expected = {file.label: d for file, d in zip(self._files, digests, strict=False)}
         for file, rows in self._all_rows():
-            if file.is_local:
+            if isinstance(file.store, LocalStore):
                 _check_unchanged(file, expected)
             self.with_params += sum(1 for row in rows if isinstance(row, Record) and row.params)
             yield rows
@@ -99,17 +105,17 @@ class RowReader:
         version = file.version
         if file.format == "parquet":
             return self._digest_parquet(file, version)
-        if not file.is_local:
+        if not file.is_read_twice:
             entry = file.store.stat(file.name)
             size_bytes = entry.size_bytes if entry else 0
             return InputDigest(name=file.label, bytes=size_bytes, version=version, span=file.span)
         with closing(file.open()) as stream:
             if file.span is None:
                 hashed: Any = _Hashed(stream)
-                rows = self.reader(file.format).count(file.text_of(hashed))
+                rows = self.reader(file.format).count(file.text_of(hashed), file.label)
             else:
                 hashed = _Hashed(file.text_of(stream))
-                rows = self.reader(file.format).count(hashed)
+                rows = self.reader(file.format).count(hashed, file.label)
             sha256 = hashed.hexdigest()
         return InputDigest(
             name=file.label,
@@ -122,13 +128,13 @@ class RowReader:
 
     def _digest_parquet(self, file: JobInput, version: str) -> InputDigest:
         with closing(file.open()) as stream:
-            rows = self.reader("parquet").count(stream)
+            rows = self.reader("parquet").count(stream, file.label)
         entry = file.store.stat(file.name)
         return InputDigest(
             name=file.label,
             bytes=entry.size_bytes if entry else 0,
             version=version,
-            sha256=digest_of(file.store, file.name) if file.is_local else None,
+            sha256=digest_of(file.store, file.name) if file.is_read_twice else None,
             rows=rows,
         )
 

@@ -7,7 +7,7 @@ Rows that could not become a request fail again in any run, so they stay as they
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -17,7 +17,7 @@ from textmill.errors import InvariantError, OutputError
 from textmill.storage.base import digest_of
 from textmill.storage.decompress import text_lines
 from textmill.transform.job import JobFolder
-from textmill.transform.journal import Carried, Retried, event_line
+from textmill.transform.journal import Carried, Retried, event_line, read_events
 from textmill.transform.parts import PartWriter, Row
 from textmill.transform.plan import JobSpec, window_sizes
 from textmill.transform.windows import Rows, gather
@@ -28,6 +28,11 @@ def forget_failures(folder: JobFolder) -> int:
 
     The caller holds the job's lock.
     """
+    log, label = folder.journal()
+    _, end = read_events(log, label)
+    log.cut(end)  # of a line that a kill has torn
+    log.append(event_line(Retried()))
+    log.close()
     forgotten = 0
     for number in folder.part_numbers:
         part, end = folder.read_part(number)
@@ -37,6 +42,7 @@ def forget_failures(folder: JobFolder) -> int:
         forgotten += len(failed)
     log, _ = folder.journal()
     log.append(event_line(Retried()))
+    log.sync()
     log.close()
     return forgotten
 
@@ -74,7 +80,9 @@ def reopen(
     folder.forget_rows()
     results = text_lines(folder.store, folder.name)
     errors = text_lines(folder.store, folder.errors_name)
-    rows = _Replay(results, errors)
+    before = [one["name"] for one in manifest["inputs"]]
+    names = dict(zip([one.name for one in spec.inputs], before, strict=False))
+    rows = _Replay(results, errors, names)
     for number, window in enumerate(gather(chunks, window_sizes())):
         done = rows.of(window)
         whole = len(window) if len(done) == len(window) else None
@@ -91,8 +99,11 @@ def reopen(
 class _Replay:
     """The rows of a finished job again, from its two files, both in input order."""
 
-    def __init__(self, results: Iterator[bytes], errors: Iterator[bytes]) -> None:
-        self._results, self._errors = results, errors
+    def __init__(
+        self, results: Iterator[bytes], errors: Iterator[bytes], names: Mapping[str, str]
+    ) -> None:
+        """`names`: what the finished job called each input; the same file may be spelt anew."""
+        self._results, self._errors, self._names = results, errors, names
         self._error_line = next(errors, None)
 
     def of(self, window: Rows) -> list[Row]:
@@ -103,7 +114,7 @@ class _Replay:
     def _row(self, ordinal: int, line: int, file: str) -> Row:
         if self._error_line is not None:
             error = _decode_error(self._error_line)
-            if error.line == line and error.file in {None, file}:
+            if error.line == line and error.file in {None, file, self._names.get(file)}:
                 row = Row(ordinal, error=Raw(self._error_line), code=error.code)
                 self._error_line = next(self._errors, None)
                 return row

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 from msgspec import Raw, Struct
@@ -30,6 +30,11 @@ class _Made(Struct, gc=False):
 
     generated_texts: list[str]
     finish_reasons: tuple[FinishReason, ...] = ()
+
+
+def hides_texts(keep: Collection[str]) -> bool:
+    """Whether columns that a job keeps stand where its result lines tell what the engine made."""
+    return any(name in keep for name in _Made.__struct_fields__)
 
 
 class _Error(Struct):

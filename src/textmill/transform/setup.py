@@ -161,13 +161,13 @@ def shape_of(request: SetupRequest) -> Shape:
         prompt=None if request.prompt is None else parse_prompt(request.prompt),
         keep=request.columns,
         input_filter=None if request.input_filter is None else parse_path(request.input_filter),
-        join=_joins(request.join),
+        join=is_join(request.join),
         parameters=KNOWN_NAMES,
         record_params=request.record_params,
     )
 
 
-def _joins(join: str | None) -> bool:
+def is_join(join: str | None) -> bool:
     """SageMaker's JoinSource: `input`, or nothing. Raises `UsageError`."""
     if join is not None and join.lower() not in {"input", "none"}:
         raise UsageError(f"--join {join}: there is only the input to join", hint="--join input")

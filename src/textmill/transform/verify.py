@@ -165,6 +165,10 @@ def _check_input(source: InputDigest, seen: Verification, place: Place) -> None:
     if name in _READ_ONCE:
         seen.notes.append(f"the input was {name}: there is nothing to compare it with")
         return
+    if source.span is not None or source.commit is not None:
+        why = "a part of a file" if source.commit is None else f"of the commit {source.commit}"
+        seen.notes.append(f"input {name} was not compared: it is {why}")
+        return
     try:
         same = _is_same(source, *place(name))
     except TextmillError as error:
