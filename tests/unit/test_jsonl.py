@@ -189,13 +189,19 @@ class TestIds:
             '"é\u2028"'.encode(),
             b'{"b": 1,  "a": [1, 2.50]}',
             b"[ ]",
-            b"null",
             b"true",
-            b'""',
+            b'" "',
         ],
     )
     def test_an_id_of_any_type_comes_back_byte_for_byte(self, id_: bytes) -> None:
         assert record(b'{"id":  %b , "text_inputs": "a"}' % id_).id == id_
+
+    @pytest.mark.parametrize(("id_", "said"), [(b"null", "null"), (b'""', "empty")])
+    def test_null_and_an_empty_text_are_no_ids(self, id_: bytes, said: str) -> None:
+        row = rejected(b'{"id":  %b , "text_inputs": "a"}' % id_)
+        assert (row.code, row.id) == (ErrorCode.MISSING_FIELD, id_)
+        assert f'"id" is {said}' in row.message
+        assert "--id @ordinal" in row.message
 
     def test_a_carriage_return_between_tokens_cannot_break_the_output_line(self) -> None:
         assert record(b'{"id": [1,\r2], "text_inputs": "a"}').id == b"[1, 2]"

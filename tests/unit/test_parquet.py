@@ -23,7 +23,7 @@ from support.parquet_damage import cuts, outcome, sample
 from support.parquet_files import read_rows, stored
 from support.records import SHAPE
 from textmill.core import Record, Rejected
-from textmill.errors import InputError, OutputError
+from textmill.errors import ErrorCode, InputError, OutputError
 from textmill.records.arrow_json import NoJson, json_texts
 from textmill.records.builder import RecordBuilder
 from textmill.records.parquet import ParquetReader, read_parquet_values
@@ -136,10 +136,10 @@ def test_null_parameters_are_not_set_and_others_are() -> None:
 def test_null_texts_and_ids_are_null_as_in_json_lines() -> None:
     table = pa.table({"id": [None, "x"], "text_inputs": ["a", None]})
     first, second = read_rows(stored(table), Shape())
-    assert isinstance(first, Record)
-    assert first.id == b"null"
+    assert isinstance(first, Rejected)
+    assert (first.id, first.code) == (b"null", ErrorCode.MISSING_FIELD)
     assert isinstance(second, Rejected)
-    assert "null" in second.message
+    assert "text_inputs is null" in second.message
 
 
 def test_columns_that_nothing_reads_are_named_and_not_read() -> None:

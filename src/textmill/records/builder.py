@@ -21,6 +21,7 @@ _MAX_PLANS = 256
 _MAX_COLUMNS_PLANNED = 256
 _MAX_UNUSED = 1000
 _MAX_NAME_CHARACTERS = 100
+_NO_IDS = {b"null": "null", b'""': "empty"}
 
 _decode_list = msgspec.json.Decoder(list[Raw]).decode
 _encode = msgspec.json.Encoder().encode
@@ -129,7 +130,10 @@ class RecordBuilder:
         raw = fields.get(self._id_field)
         if raw is None:
             raise _missing_id(self._id_field, fields)
-        return untouched(raw)
+        value = untouched(raw)
+        if value in _NO_IDS:
+            raise _no_id(self._id_field, value)
+        return value
 
     def _texts(self, fields: Fields) -> tuple[str, ...]:
         if self.shape.prompt is not None:
@@ -231,6 +235,15 @@ def _missing_id(id_field: str, fields: Fields) -> Unfit:
         ErrorCode.MISSING_FIELD,
         f"there is no {quoted(id_field)}; the record has {listed(fields)}: name the column that "
         f"holds the id (--id FIELD) or number the records (--id {ORDINAL_ID})",
+    )
+
+
+def _no_id(id_field: str, value: JsonText) -> Unfit:
+    return Unfit(
+        ErrorCode.MISSING_FIELD,
+        f"{quoted(id_field)} is {_NO_IDS[value]}, which tells no record from another: give the "
+        "record an id, name another column that holds it (--id FIELD) or number the records "
+        f"(--id {ORDINAL_ID})",
     )
 
 
