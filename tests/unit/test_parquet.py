@@ -25,7 +25,7 @@ from support.records import SHAPE
 from textmill.core import Record, Rejected
 from textmill.errors import ErrorCode, InputError, OutputError
 from textmill.records.arrow_json import NoJson, json_texts
-from textmill.records.builder import RecordBuilder
+from textmill.records.builder import Nulled, RecordBuilder
 from textmill.records.parquet import ParquetReader, read_parquet_values
 from textmill.records.parquet_columns import (
     ParquetColumns,
@@ -111,11 +111,17 @@ def test_text_that_is_not_utf8_spoils_its_own_row_only() -> None:
     assert bad.message == '"text_inputs" is not UTF-8: byte 0xff at byte 3'
 
 
-def test_a_value_without_json_is_an_error_only_where_it_is_read() -> None:
+def test_a_value_without_json_is_null_where_it_is_copied_an_error_where_needed() -> None:
     table = pa.table({**BASE, "score": [float("nan"), 1.0], "raw": [b"\xff", b"x"]})
     data = stored(table)
     assert all(isinstance(row, Record) for row in read_rows(data, Shape()))
-    bad, good = read_rows(data, Shape(keep=("score",)))
+    reader = ParquetReader(RecordBuilder(Shape(keep=("score",))))
+    first, second = read_rows(data, Shape(), reader=reader)
+    assert isinstance(first, Record)
+    assert isinstance(second, Record)
+    assert (first.kept, second.kept) == (((b'"score"', b"null"),), ((b'"score"', b"1.0"),))
+    assert reader.builder.nulled == {"score": Nulled(1, "is nan, not a JSON number")}
+    bad, good = read_rows(data, Shape(prompt=parse_prompt("{score}")))
     assert isinstance(bad, Rejected)
     assert (bad.id, bad.message) == (b"1", '"score" is nan, not a JSON number')
     assert isinstance(good, Record)
@@ -168,10 +174,12 @@ def test_prompts_reach_into_columns_with_dots_and_into_structs() -> None:
 
 
 def test_whole_rows_are_given_on_request() -> None:
-    builder = RecordBuilder(Shape())
+    builder = RecordBuilder(Shape(join=True))
     reader = ParquetReader(builder, whole_rows=True)
     (row, _) = read_rows(stored(pa.table({**BASE, "x": [float("inf"), 1]})), Shape(), reader=reader)
-    assert isinstance(row, Rejected)
+    assert isinstance(row, Record)
+    assert row.source == b'{"id": 1, "text_inputs": "a", "x": null}'
+    assert builder.nulled["x"].count == 1
 
 
 def test_ordinals_and_lines_go_on_over_row_groups_and_files() -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from textmill.core import JsonText, Record, Rejected
 from textmill.errors import ErrorCode
@@ -28,20 +29,33 @@ _encode = msgspec.json.Encoder().encode
 _decode_any = msgspec.json.Decoder().decode
 
 
+class Nulled(Struct, frozen=True):
+    """How many values of a column JSON cannot say, and why it cannot say the first."""
+
+    count: int
+    why: str
+
+
+_NOTHING_LOST: Mapping[str, str] = {}
+
+
 class RecordBuilder:
     """Makes the records of one job, and remembers what it noticed. Not thread-safe.
 
-    `blank_lines`, `unused_columns` and `unseen_columns` tell about all rows so far.
+    `blank_lines`, `nulled`, `unused_columns` and `unseen_columns` tell about all rows so far.
     """
 
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
         self.blank_lines = 0
         """Lines that a reader skipped because they hold white space only."""
+        self.nulled: dict[str, Nulled] = {}
+        """Columns to keep or to join with values that JSON cannot say: those are null there."""
         self._unused: dict[str, None] = {}
         self._kept_seen: set[str] = set()
         self._id_field = shape.id_field
         self._takes_rows = shape.takes_rows
+        self._needed = shape.needed_columns
         self._plans: dict[tuple[str, ...], Plan] = {}
 
     @property
@@ -61,14 +75,19 @@ class RecordBuilder:
         file: str,
         line: int,
         row: JsonText | None = None,
+        *,
+        lost: Mapping[str, str] = _NOTHING_LOST,
     ) -> Record | Rejected:
         """The row's record, or why it cannot be one.
 
         fields: the columns, values as JSON text. line: 1-based, where the row begins.
         row: the row as JSON, where it was JSON; else it is the object of its columns. Only an
         input filter and a join look at it.
+        lost: columns, null in `fields` and `row`, whose value JSON cannot say, and why.
         """
         try:
+            if lost:
+                self._check_lost(lost)
             if not self._takes_rows:
                 return self.record(fields, ordinal, file, line)
             source = untouched(object_text(fields) if row is None else row.strip(_WHITE))
@@ -77,7 +96,18 @@ class RecordBuilder:
                 fields, ordinal, file, line, source=source if self.shape.join else None
             )
         except Unfit as error:
-            return rejected(error, self.id_of(fields, ordinal), ordinal, file, line)
+            id_ = None if self._id_field in lost else self.id_of(fields, ordinal)
+            return rejected(error, id_, ordinal, file, line)
+
+    def _check_lost(self, lost: Mapping[str, str]) -> None:
+        """Raise `Unfit` if the record needs a value that is lost; count it if it is written."""
+        for name, why in lost.items():
+            if name in self._needed:
+                raise Unfit(ErrorCode.BAD_RECORD, f"{quoted(name)} {why}")
+        for name, why in lost.items():
+            if self.shape.join or name in self.shape.keep:
+                before = self.nulled.get(name, Nulled(0, why))
+                self.nulled[name] = Nulled(before.count + 1, before.why)
 
     def id_of(self, fields: Fields, ordinal: int) -> JsonText | None:
         """The id of a row, whether it can become a record or not."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 from importlib import import_module
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from textmill.errors import UsageError
 from textmill.records.base import Reader, Writer
@@ -23,14 +23,16 @@ from textmill.records.delimited import COMMA, TAB, DelimitedReader
 from textmill.records.jsonl import JsonlReader
 from textmill.records.openai import OpenAIReader, OpenAIWriter
 from textmill.records.openai_request import ANSWER_COLUMN, CUSTOM_ID
+from textmill.records.python_rows import PythonReader
 from textmill.records.strict import parse_object
 from textmill.records.textlines import LinesReader
 from textmill.records.unfit import Unfit
 from textmill.records.writers import DelimitedWriter, JsonlWriter, check_table_columns
 
-Format = Literal["jsonl", "csv", "tsv", "lines", "openai", "parquet"]
+Format = Literal["jsonl", "csv", "tsv", "lines", "openai", "parquet", "python"]
+"""`python`: dicts from Python, which no file holds."""
 
-INPUT_FORMATS: tuple[Format, ...] = get_args(Format)
+INPUT_FORMATS: tuple[Format, ...] = ("jsonl", "csv", "tsv", "lines", "openai", "parquet")
 OUTPUT_FORMATS: tuple[Format, ...] = ("jsonl", "csv", "tsv", "openai", "parquet")
 
 HEAD_BYTES = 65536
@@ -150,6 +152,8 @@ def open_reader(format_: Format, builder: RecordBuilder) -> Reader:
         return LinesReader(builder)
     if format_ == "openai":
         return OpenAIReader(builder)
+    if format_ == "python":
+        return PythonReader(builder)
     if format_ == "parquet":
         module = import_module("textmill.records.parquet")
         reader: Reader = module.ParquetReader(builder, whole_rows=builder.shape.takes_rows)

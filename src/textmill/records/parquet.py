@@ -4,7 +4,8 @@ A file is read row group by row group and page by page, only those columns that 
 Values become JSON text (`arrow_json`), so that a Parquet input gives the records that the same
 rows as JSON Lines would give. Two things differ, because a table has every column in every row:
 null in a column named like a generation parameter means that the row does not set it, and a value
-that JSON cannot say (NaN, bytes) spoils its row only if something reads the column.
+that JSON cannot say (NaN, bytes) spoils its row only if the record needs it, as its id, text or
+parameter; in a column that is only copied, it is null, and counted.
 
 Needs the extra `textmill[parquet]`.
 """
@@ -20,10 +21,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from msgspec import Raw
 
 from textmill.core import JsonText, Record, Rejected
-from textmill.errors import ErrorCode, InputError, TextmillError, UsageError
-from textmill.records.builder import RecordBuilder, rejected
+from textmill.errors import InputError, TextmillError, UsageError
+from textmill.records.builder import RecordBuilder
 from textmill.records.parquet_columns import ParquetColumns, columns_of_schema
-from textmill.records.unfit import Unfit, listed, quoted
+from textmill.records.unfit import listed
 
 if TYPE_CHECKING:
     from textmill.records.arrow_json import Cell
@@ -137,19 +138,15 @@ class _RowMaker:
 
     def _row(self, cells: Sequence[Cell], ordinal: int, line: int) -> Record | Rejected:
         fields: dict[str, Raw] = dict(self._blanks)
-        error = None
+        lost: dict[str, str] = {}
         for name, cell in zip(self._names, cells, strict=True):
             if not isinstance(cell, bytes):
-                error = error or Unfit(ErrorCode.BAD_RECORD, f"{quoted(name)} {cell.reason}")
-                del fields[name]
+                fields[name], lost[name] = _NULL, cell.reason
             elif cell == b"null" and name in self._parameters:
                 del fields[name]
             else:
                 fields[name] = Raw(cell)
-        if error is None:
-            return self._builder.build(fields, ordinal, self._file, line)
-        id_ = self._builder.id_of(fields, ordinal)
-        return rejected(error, id_, ordinal, self._file, line)
+        return self._builder.build(fields, ordinal, self._file, line, lost=lost)
 
 
 class _Table:

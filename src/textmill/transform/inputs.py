@@ -20,6 +20,7 @@ from textmill.catalog.hub import Hub
 from textmill.errors import InputError, UsageError
 from textmill.records.base import ByteStream
 from textmill.records.formats import HEAD_BYTES, INPUT_FORMATS, Format, detect_input
+from textmill.records.python_rows import line_of
 from textmill.records.split import Shard, ShardStream, check_splittable, shard_name, shard_range
 from textmill.storage.base import STANDARD_INPUT, InputFile, Store, Stream
 from textmill.storage.bucket import StoreOptions
@@ -125,27 +126,33 @@ def find_inputs(inputs: Inputs, store: Store, spool: str, options: ReadOptions) 
 
 
 def _records(inputs: Any, store: Store, spool: str) -> JobInput:
-    """Records from Python: dicts as JSON Lines, an Arrow table as Parquet, which has its types."""
+    """Records from Python: dicts as lines, an Arrow table as Parquet, which has its types."""
     is_table = hasattr(inputs, "to_batches")
-    _spool(_written(inputs) if is_table else _encoded(inputs), store, spool)
-    format_: Format = "parquet" if is_table else "jsonl"
+    _spool(_written(inputs) if is_table else map(line_of, inputs), store, spool)
+    format_: Format = "parquet" if is_table else "python"
     return JobInput(store=store, name=spool, label="records", format=format_, is_copy=True)
 
 
 def patterns_of(inputs: Inputs) -> list[str] | None:
-    """File patterns, or None when the inputs are records themselves."""
+    """File patterns, or None when the inputs are records themselves, perhaps none at all.
+
+    Raises `InputError` for what can be neither.
+    """
     if isinstance(inputs, str | Path):
         return [str(inputs)]
+    if isinstance(inputs, Mapping | bytes) or not isinstance(inputs, Iterable):
+        raise InputError(
+            f"the input is {'a single record' if isinstance(inputs, Mapping) else repr(inputs)}",
+            hint="give a path, a list of paths, an iterable of dicts, or an Arrow table",
+        )
     if isinstance(inputs, Sequence) and all(isinstance(one, str | Path) for one in inputs):
-        return [str(one) for one in inputs]
+        return [str(one) for one in inputs] or None
     return None
 
 
 def _located(
     patterns: Sequence[str], store: Store, spool: str, options: ReadOptions
 ) -> list[JobInput]:
-    if not patterns:
-        raise InputError("no input was given")
     found = [one for pattern in patterns for one in _expanded(pattern, options)]
     files = [one.file for one in found]
     refuse_repeats([file for file in files if not is_url(file.path)])
@@ -260,18 +267,3 @@ def _written(table: Any) -> Iterator[bytes]:
     from textmill.records.parquet_writer import table_bytes
 
     return table_bytes(table)
-
-
-def _encoded(inputs: Any) -> Iterator[bytes]:
-    """Dicts as JSON Lines."""
-    encode = msgspec.json.Encoder().encode
-    for number, record in enumerate(inputs):
-        if not isinstance(record, Mapping):
-            raise InputError(
-                f"input {number} is a {type(record).__name__}, not a dict",
-                hint="give a path, several paths, an iterable of dicts, or an Arrow table",
-            )
-        try:
-            yield encode(dict(record)) + b"\n"
-        except (TypeError, UnicodeEncodeError, msgspec.MsgspecError) as error:
-            raise InputError(f"input {number} cannot be written as JSON: {error}") from error

@@ -43,6 +43,7 @@ from textmill.transform.reading import RowReader, total_rows
 from textmill.transform.resume import resume
 from textmill.transform.rows import RowMaker, hides_texts
 from textmill.transform.setup import Setup, SetupRequest, is_join
+from textmill.words import counted
 
 
 class JobRequest(Struct, frozen=True, kw_only=True):
@@ -255,7 +256,12 @@ class Prepared:
         if found.unused_columns:
             notes.append(f"columns not used: {', '.join(found.unused_columns)}")
         if found.blank_lines:
-            notes.append(f"{found.blank_lines:,} blank lines were skipped")
+            notes.append(f"skipped {counted(found.blank_lines, 'blank line')}")
+        notes += [
+            f'no JSON for {counted(one.count, "value")} of the column "{name}", null in the output:'
+            f" the first {one.why}"
+            for name, one in found.nulled.items()
+        ]
         if found.unseen_columns:
             notes.append(f"no record has the kept column {', '.join(found.unseen_columns)}")
         if resolver.record_params_ignored and self.reader.with_params:
