@@ -473,7 +473,7 @@ def test_what_cannot_be_honoured_fails_its_record_only(tmp_path, extra):
 
 
 def test_an_output_without_any_result_may_be_replaced(tmp_path):
-    source = write_lines(tmp_path / "in.jsonl", *ARTICLES)
+    source = write_lines(tmp_path / "in.jsonl", *({**row, "document": None} for row in ARTICLES))
     wrong = echo(source, tmp_path, "--prompt", "{document}")
     assert (wrong.code, "for example line 1, missing_field" in wrong.out) == (3, True)
     assert echo(source, tmp_path, "--prompt", "{text_inputs}").code == 0

@@ -51,12 +51,18 @@ class RecordBuilder:
         """Lines that a reader skipped because they hold white space only."""
         self.nulled: dict[str, Nulled] = {}
         """Columns to keep or to join with values that JSON cannot say: those are null there."""
+        self._columns: dict[str, None] = {}
         self._unused: dict[str, None] = {}
         self._kept_seen: set[str] = set()
         self._id_field = shape.id_field
         self._takes_rows = shape.takes_rows
         self._needed = shape.needed_columns
         self._plans: dict[tuple[str, ...], Plan] = {}
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns that rows had, in the order met; those that nothing asks for up to 1,000."""
+        return tuple(self._columns)
 
     @property
     def unused_columns(self) -> tuple[str, ...]:
@@ -183,6 +189,10 @@ class RecordBuilder:
         """Plan for a set of columns not met before, remembered within limits."""
         plan = plan_columns(self.shape, fields)
         self._kept_seen.update(name for name, _ in plan.kept)
+        wanted = self.shape.data_columns
+        for name in fields:
+            if len(self._columns) < _MAX_UNUSED or name in wanted:
+                self._columns[name] = None
         for name in () if self.shape.join else plan.unused:
             if len(self._unused) < _MAX_UNUSED:
                 self._unused[name[:_MAX_NAME_CHARACTERS]] = None

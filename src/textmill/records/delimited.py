@@ -33,6 +33,14 @@ TAB = b"\t"
 MAX_HEADER_BYTES = 1024 * 1024
 """A longer first row names no columns: the file is something else."""
 
+_CONVERT = "write it with commas, for example with csvformat -d '{}'"
+_OTHER_MARKS = {
+    ",": ("commas", "read it as CSV (--input-format csv)"),
+    "\t": ("tabs", "read it as TSV (--input-format tsv)"),
+    ";": ("semicolons", _CONVERT.format(";")),
+    "|": ("bars", _CONVERT.format("|")),
+}
+
 _encode = msgspec.json.Encoder().encode
 _decode_any = msgspec.json.Decoder().decode
 _LONG_BYTES = 65536
@@ -118,7 +126,17 @@ class DelimitedReader:
         except UnicodeDecodeError as error:
             raise _bad_header(file, not_utf8(row, error.start, "row")) from error
         _check_names(names, file)
+        if len(names) == 1:
+            self._check_delimiter(names[0], file)
         return Columns(names, plan_columns(self.builder.shape, names).params)
+
+    def _check_delimiter(self, header: str, file: str) -> None:
+        """Raise `InputError` if the only column is surely several with something else between."""
+        wanted = self.builder.shape.data_columns
+        for mark, (what, hint) in _OTHER_MARKS.items():
+            names = [name.strip().strip('"') for name in header.split(mark)]
+            if len(names) > 1 and header not in wanted and not wanted.isdisjoint(names):
+                raise InputError(f"{file}: its columns are separated by {what}", hint=hint)
 
     def _is_blank(self, row: bytes) -> bool:
         if row.strip(self._white):

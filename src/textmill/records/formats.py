@@ -14,13 +14,15 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 from importlib import import_module
+from pathlib import PurePosixPath
 from typing import Any, Literal
 
-from textmill.errors import UsageError
+from textmill.errors import InputError, UsageError
 from textmill.records.base import Reader, Writer
 from textmill.records.builder import RecordBuilder
 from textmill.records.delimited import COMMA, TAB, DelimitedReader
 from textmill.records.jsonl import JsonlReader
+from textmill.records.kinds import foreign_kind
 from textmill.records.openai import OpenAIReader, OpenAIWriter
 from textmill.records.openai_request import ANSWER_COLUMN, CUSTOM_ID
 from textmill.records.python_rows import PythonReader
@@ -49,6 +51,9 @@ _ENDINGS: dict[str, Format] = {
     ".parquet": "parquet",
 }
 _DELIMITERS = {"csv": COMMA, "tsv": TAB}
+DELIMITED: frozenset[Format] = frozenset({"csv", "tsv"})
+"""Formats with a header and cells that a character separates."""
+
 _COMPRESSED = (".gz", ".zst")
 _PARQUET_MAGIC = b"PAR1"
 _BOM = b"\xef\xbb\xbf"
@@ -75,9 +80,18 @@ def detect_input(name: str, head: bytes) -> Format:
 def detect_output(name: str, input_format: Format = "jsonl") -> Format:
     """The format of an output by its name; requests in OpenAI's format are answered in kind.
 
-    Raises `UsageError` for `.txt`: a text may hold line ends, so lines could not be told apart.
+    A name without an ending is JSON Lines. Raises `UsageError` for an ending that is unknown, and
+    for `.txt`: a text may hold line ends, so lines could not be told apart.
     """
-    found = _by_ending(name) or "jsonl"
+    found = _by_ending(name)
+    if found is None and _other_ending(name):
+        raise UsageError(
+            f"the ending of {name} names no format that is written",
+            hint="name the output .jsonl, .csv, .tsv or .parquet, with .gz or .zst after it to"
+            " compress; or give its format (--format jsonl)",
+        )
+    if found is None:
+        found = "jsonl"
     if found == "lines":
         raise UsageError(
             f"{name} would be plain lines, but a generated text may hold line ends",
@@ -86,11 +100,26 @@ def detect_output(name: str, input_format: Format = "jsonl") -> Format:
     return "openai" if found == "jsonl" and input_format == "openai" else found
 
 
+def check_kind(name: str, head: bytes) -> None:
+    """Raise `InputError` for a file that holds no rows, by its first bytes, decompressed."""
+    kind = foreign_kind(head)
+    if kind is not None:
+        raise InputError(f"{name} is {kind.name}", hint=kind.hint)
+
+
 def _by_ending(name: str) -> Format | None:
     plain = name.lower()
     for ending in _COMPRESSED:
         plain = plain.removesuffix(ending)
     return next((kind for ending, kind in _ENDINGS.items() if plain.endswith(ending)), None)
+
+
+def _other_ending(name: str) -> str:
+    """The ending of a name that is no format's; empty if it has none."""
+    plain = name.lower()
+    for ending in _COMPRESSED:
+        plain = plain.removesuffix(ending)
+    return PurePosixPath(plain).suffix
 
 
 def _is_request(text: bytes) -> bool:

@@ -32,6 +32,7 @@ from textmill.storage.compress import compression
 from textmill.storage.inputs import same_file
 from textmill.storage.opening import open_store
 from textmill.telemetry import versions_of
+from textmill.transform.columns import check_columns
 from textmill.transform.commit import OutputPlan
 from textmill.transform.execute import Executed, OnProgress, Worker, execute
 from textmill.transform.inputs import Inputs, JobInput, ReadOptions, find_inputs
@@ -42,7 +43,7 @@ from textmill.transform.plan import JobSpec, check_sample
 from textmill.transform.reading import RowReader, total_rows
 from textmill.transform.resume import resume
 from textmill.transform.rows import RowMaker, hides_texts
-from textmill.transform.setup import Setup, SetupRequest, is_join
+from textmill.transform.setup import Setup, SetupRequest, is_join, shape_of
 from textmill.words import counted
 
 
@@ -99,6 +100,7 @@ class Prepared:
         with ExitStack() as stack:
             self._inputs = self._open(request.inputs, options, stack)
             shape = output_shape(request, self._inputs)
+            check_columns(self._inputs, shape_of(shape.setup), sample=request.sample)
             self.format, self._output_filter = shape.format, shape.filter
             self.setup = stack.enter_context(Setup(shape.setup))
             self.reader = self._new_reader()
