@@ -340,7 +340,7 @@ def test_too_long_inputs_are_refused_or_cut_and_counted(tmp_path):
 def test_results_at_the_length_limit_are_counted_and_said(tmp_path):
     source = write_lines(tmp_path / "in.jsonl", {"id": 0, "text_inputs": "abcdef"})
     ran = echo(source, tmp_path, "--set", "max_new_tokens=3")
-    assert "1 results met their length limit and may be cut" in ran.out
+    assert "1 result met its length limit and may be cut" in ran.out
 
 
 @pytest.fixture(scope="module")

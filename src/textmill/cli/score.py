@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from textmill.words import counted
+
 if TYPE_CHECKING:
     from textmill.evaluation.score import Scores
 
@@ -82,6 +84,7 @@ def _print(scores: Scores) -> None:
         print(f"  {row.name:<10}{row.value:>8.4f}{row.precision:>11.4f}{row.recall:>8.4f}")
     print(f"\n  {scores.scores[0].signature}")
     for code, count in scores.failures.items():
-        print(f"note: {count:,} references have no prediction: their record failed with {code}")
+        have = counted(count, "reference has", "references have")
+        print(f"note: {have} no prediction: the record failed with {code}")
     for note in scores.notes:
         print(f"note: {note}")

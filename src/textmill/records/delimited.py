@@ -26,6 +26,7 @@ from textmill.records.quoted import QUOTED, BrokenRow, Rows, cut_rows
 from textmill.records.shape import ORDINAL_ID, plan_columns
 from textmill.records.strict import decode_string
 from textmill.records.unfit import Unfit, listed, not_utf8, quoted
+from textmill.words import counted
 
 COMMA = b","
 TAB = b"\t"
@@ -288,12 +289,9 @@ def _check_count(found: int, columns: Sequence[str] | None) -> None:
     )
     raise Unfit(
         ErrorCode.BAD_RECORD,
-        f"the row has {_cells(found)}, the header {len(columns)} ({listed(columns)}): {reason}",
+        f"the row has {counted(found, 'cell')}, the header {len(columns)} ({listed(columns)}):"
+        f" {reason}",
     )
-
-
-def _cells(count: int) -> str:
-    return f"{count:,} cell" if count == 1 else f"{count:,} cells"
 
 
 def _broken(row: BrokenRow, max_row_bytes: int) -> Unfit:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -31,7 +31,7 @@ from textmill.storage.bucket import StoreOptions
 from textmill.storage.compress import compression
 from textmill.storage.inputs import same_file
 from textmill.storage.opening import open_store
-from textmill.telemetry import versions_of
+from textmill.telemetry import Notes, versions_of
 from textmill.transform.columns import check_columns
 from textmill.transform.commit import OutputPlan
 from textmill.transform.execute import Executed, OnProgress, Worker, execute
@@ -94,6 +94,7 @@ class Prepared:
     def __init__(self, request: JobRequest) -> None:
         """Raises `UsageError` and its kin; then nothing has been left behind."""
         self._request = request
+        self._notes = Notes()
         self._budget = ErrorBudget.parse(request.max_errors)
         options = request.read_options()
         self.folder = job_folder(request.output, options.stores)
@@ -141,18 +142,30 @@ class Prepared:
             manifest.update(self._manifest(executed))
             return manifest
 
-        execute(
-            self.spec,
-            self.folder,
-            self._worker(),
-            self.reader.chunks(self.spec.inputs),
-            OutputPlan(open_writer=self._open_writer),
-            budget=self._budget,
-            total=total_rows(self.spec.inputs, self.spec.sample),
-            on_progress=on_progress,
-            describe=make_manifest,
-        )
+        with self._notes, self._kept_rows_are_told():
+            execute(
+                self.spec,
+                self.folder,
+                self._worker(),
+                self.reader.chunks(self.spec.inputs),
+                OutputPlan(open_writer=self._open_writer),
+                budget=self._budget,
+                total=total_rows(self.spec.inputs, self.spec.sample),
+                on_progress=on_progress,
+                describe=make_manifest,
+            )
         return manifest, False
+
+    @contextmanager
+    def _kept_rows_are_told(self) -> Iterator[None]:
+        """An output that cannot be written to its end costs no row that was finished."""
+        try:
+            yield
+        except OutputError as error:
+            if isinstance(error.__cause__, OSError):
+                kept = "finished rows are kept, and then the same line goes on"
+                error.hint = f"{error.hint}; {kept}" if error.hint else kept
+            raise
 
     def _open(self, inputs: Inputs, options: ReadOptions, stack: ExitStack) -> list[JobInput]:
         """Find the inputs, refuse to overwrite one, lock the job's folder."""
@@ -249,6 +262,7 @@ class Prepared:
             capabilities=self.setup.model.engine.capabilities,
             command=self._request.command,
             notes=[*self.setup.resolver.notes, *self._observations()],
+            events=self._notes.counts,
         )
 
     def _observations(self) -> list[str]:

@@ -18,7 +18,7 @@ from textmill.catalog.leases import lease
 from textmill.core import Params
 from textmill.engines.checkpoint import Checkpoint
 from textmill.engines.isolated import DEFAULT_TIMEOUT_S
-from textmill.engines.loading import LoadedModel, load_model
+from textmill.engines.loading import LoadedModel, check_engine, load_model
 from textmill.errors import ParameterError, PromptError, UsageError
 from textmill.params import KNOWN_NAMES, Layer, Origin, Resolver, parse_hyper_params
 from textmill.records.jsonpath import parse_path
@@ -58,6 +58,10 @@ class SetupRequest(Struct, frozen=True, kw_only=True):
     offline: bool = False
     home: Path
     on_transfer: Callable[[Transfer], None] | None = None
+
+    def __post_init__(self) -> None:
+        """Raises `UsageError` for an engine that there is not, before anything is looked for."""
+        check_engine(self.engine)
 
     @property
     def columns(self) -> tuple[str, ...]:
