@@ -77,6 +77,7 @@ def run_job(
     retry_failed: bool = False,
     max_errors: str | None = None,
     total: int | None = None,
+    maker: RowMaker | None = None,
 ) -> dict[str, Any]:
     """Run, resume or retry as `textmill run` does; returns the manifest."""
     job, engine = job or spec(), engine or EchoEngine()
@@ -88,7 +89,8 @@ def run_job(
         )
         if done is not None:
             return done
-        return _execute(job, folder, rows, engine, ErrorBudget.parse(max_errors), total)
+        budget = ErrorBudget.parse(max_errors)
+        return _execute(job, folder, rows, engine, budget, total, maker or RowMaker())
     finally:
         folder.leave()
 
@@ -100,6 +102,7 @@ def _execute(
     engine: Engine,
     budget: ErrorBudget,
     total: int | None,
+    maker: RowMaker,
 ) -> dict[str, Any]:
     resolver = Resolver([])
     tokenizer = EchoTokenizer()
@@ -122,7 +125,7 @@ def _execute(
     execute(
         job,
         folder,
-        Worker(engine=engine, tokenizer=tokenizer, preparer=preparer, maker=RowMaker()),
+        Worker(engine=engine, tokenizer=tokenizer, preparer=preparer, maker=maker),
         [list(rows)],
         OutputPlan(open_writer=lambda _: JsonlWriter()),
         budget=budget,
