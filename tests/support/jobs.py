@@ -15,7 +15,7 @@ from textmill.params.precedence import Resolver
 from textmill.records.writers import JsonlWriter
 from textmill.storage.base import Store
 from textmill.transform.commit import OutputPlan
-from textmill.transform.execute import Executed, Worker, execute
+from textmill.transform.execute import Executed, OnProgress, Worker, execute
 from textmill.transform.job import JobFolder
 from textmill.transform.ledger import ErrorBudget, Progress
 from textmill.transform.manifest import describe
@@ -78,6 +78,7 @@ def run_job(
     max_errors: str | None = None,
     total: int | None = None,
     maker: RowMaker | None = None,
+    on_progress: OnProgress | None = None,
 ) -> dict[str, Any]:
     """Run, resume or retry as `textmill run` does; returns the manifest."""
     job, engine = job or spec(), engine or EchoEngine()
@@ -90,7 +91,8 @@ def run_job(
         if done is not None:
             return done
         budget = ErrorBudget.parse(max_errors)
-        return _execute(job, folder, rows, engine, budget, total, maker or RowMaker())
+        ends = maker or RowMaker(), on_progress or _silent
+        return _execute(job, folder, rows, engine, budget, total, *ends)
     finally:
         folder.leave()
 
@@ -103,6 +105,7 @@ def _execute(
     budget: ErrorBudget,
     total: int | None,
     maker: RowMaker,
+    on_progress: OnProgress,
 ) -> dict[str, Any]:
     resolver = Resolver([])
     tokenizer = EchoTokenizer()
@@ -130,7 +133,7 @@ def _execute(
         OutputPlan(open_writer=lambda _: JsonlWriter()),
         budget=budget,
         total=total,
-        on_progress=_silent,
+        on_progress=on_progress,
         describe=manifest,
     )
     return json.loads(json.dumps(made, default=lambda value: getattr(value, "name", str(value))))
