@@ -28,7 +28,9 @@ def began(seconds=0, host="box", pid=4711):
 
 
 def progress(seconds, rows, resumed=0, total=1000):
-    return Progressed(at=at(seconds), rows=rows, resumed=resumed, ok=rows, total=total, codes={})
+    return Progressed(
+        at=at(seconds), rows=rows, resumed=resumed, ok=rows, failed=0, total=total, codes={}
+    )
 
 
 def state(events, alive, now=0):

@@ -64,6 +64,8 @@ class Engine(Protocol):
     def step(self) -> Sequence[Outcome]:
         """Wait until some requests are done and return their outcomes, in any order.
 
+        An outcome's request is the very object that `add` was given.
+
         Returns an empty sequence when nothing is in flight. Raises `BatchError` when a batch
         failed as a whole; the batch is then forgotten, and other batches in flight go on.
         """

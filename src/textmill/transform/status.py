@@ -14,10 +14,10 @@ from textmill.storage.base import Store
 from textmill.storage.decompress import text_lines
 from textmill.transform.commit import OutputDigest, Totals
 from textmill.transform.job import JobFolder
-from textmill.transform.journal import History, Progressed, history, read_events
+from textmill.transform.journal import Events, History, Progressed, history
 from textmill.transform.liveness import is_alive
 from textmill.transform.manifest import FORMAT
-from textmill.transform.parts import ENGINE_CODES, Row
+from textmill.transform.parts import Row
 from textmill.transform.plan import InputDigest
 from textmill.transform.runs import Runs, Speed, State, judge, runs_of, speed_of
 
@@ -153,7 +153,7 @@ def _guarded(
 
 def _unfinished(folder: JobFolder, examples: Examples) -> JobStatus:
     description = folder.description()
-    events, _ = read_events(*folder.journal())
+    events = Events(*folder.journal())
     runs, past = runs_of(events), history(events)
     alive = is_alive(runs.last) if runs.last is not None else None
     state, detail = judge(runs, alive, datetime.now(UTC))
@@ -200,9 +200,10 @@ def _unfinished_counts(
     """Those of a running job from its last progress event, all others exactly from the parts."""
     if state is State.RUNNING and last is not None:
         _seek(examples, last.codes, _errors_of(folder))
-        failed = sum(count for code, count in last.codes.items() if code in ENGINE_CODES)
-        invalid = sum(last.codes.values()) - failed
-        return Counts(rows=last.rows, ok=last.ok, failed=failed, invalid=invalid, codes=last.codes)
+        invalid = sum(last.codes.values()) - last.failed
+        return Counts(
+            rows=last.rows, ok=last.ok, failed=last.failed, invalid=invalid, codes=last.codes
+        )
     totals = Totals(copied=past.carried.copied)
     for row in _rows_of(folder):
         totals.count(row)

@@ -7,7 +7,7 @@ what the plan says about its windows. The input of an unfinished job is not read
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import TypeVar
@@ -20,8 +20,8 @@ from textmill.storage.base import Store, digest_of
 from textmill.storage.decompress import text_lines
 from textmill.transform.commit import OutputDigest, Totals
 from textmill.transform.job import JobFolder
-from textmill.transform.journal import read_events
-from textmill.transform.parts import ENGINE_CODES, Part
+from textmill.transform.journal import Events
+from textmill.transform.parts import Part
 from textmill.transform.plan import InputDigest, window_sizes
 from textmill.transform.runs import State
 from textmill.transform.status import (
@@ -88,8 +88,7 @@ def counting_problems(counts: Totals) -> list[str]:
             f"the manifest's counts do not add up: {counts.rows:,} rows are not {counts.ok:,} ok +"
             f" {counts.failed:,} failed + {counts.invalid:,} invalid"
         )
-    failed = sum(count for code, count in counts.codes.items() if code in ENGINE_CODES)
-    if (failed, sum(counts.codes.values()) - failed) != (counts.failed, counts.invalid):
+    if sum(counts.codes.values()) != counts.failed + counts.invalid:
         problems.append(
             f"the manifest's codes do not add up to {counts.failed:,} failed and"
             f" {counts.invalid:,} invalid rows"
@@ -102,9 +101,10 @@ def _is_json_lines(folder: JobFolder, name: str, manifest: Manifest) -> bool:
 
 
 class _Tally(Struct):
-    """What was seen in a file of JSON lines."""
+    """What was seen in a file of JSON lines. failed: lines of rows that the engine has tried."""
 
     lines: int = 0
+    failed: int = 0
     codes: Counter[str] = msgspec.field(default_factory=Counter)
     problem: str = ""
 
@@ -131,8 +131,12 @@ def _output_problems(
         yield f"{label}: {tally.problem}"
     elif tally.lines != output.rows:
         yield f"{label} has {counted(tally.lines, 'line')}, the manifest says {output.rows:,}"
-    elif name == folder.errors_name and tally.codes != Counter(manifest.counts.codes):
+    elif name == folder.errors_name and not _agree(tally, manifest.counts):
         yield f"{label}: its codes are not those that the manifest counts"
+
+
+def _agree(tally: _Tally, counts: Totals) -> bool:
+    return (tally.failed, tally.codes) == (counts.failed, Counter(counts.codes))
 
 
 def _digest(store: Store, name: str) -> tuple[int, str]:
@@ -151,7 +155,9 @@ def _tally(store: Store, name: str) -> _Tally:
         for line in text_lines(store, name):
             found.lines += 1
             value = decode(line)
-            found.codes[str(value.get("code")) if isinstance(value, dict) else ""] += 1
+            row = value if isinstance(value, dict) else {}
+            found.codes[str(row.get("code", ""))] += 1
+            found.failed += bool(row.get("attempts"))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         found.problem = f"line {found.lines} is no JSON: {error}"
     except TextmillError as error:  # damaged gzip or zstd
@@ -195,7 +201,7 @@ def _is_same(source: InputDigest, store: Store, name: str) -> bool | None:
 def _verify_unfinished(folder: JobFolder, seen: Verification, *, is_running: bool) -> None:
     log, label = folder.journal()
     _collect(seen, folder.description)
-    _collect(seen, lambda: read_events(log, label))
+    _collect(seen, lambda: deque(Events(log, label), maxlen=0))
     windows, rows, numbers = PartWindows(), 0, folder.part_numbers
     for number in numbers:
         found = _collect(seen, lambda number=number: folder.read_part(number))  # type: ignore[misc]
