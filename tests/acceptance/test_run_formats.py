@@ -554,3 +554,23 @@ def test_a_column_that_some_rows_of_some_file_have_is_no_mistake(tmp_path):
     assert [row.get("note") for row in read_lines(output)] == [None, "n"]
     nested = write_lines(tmp_path / "3.jsonl", {"id": 3, "author": {"name": "N"}})
     assert echo(nested, "-o", output, "--fresh", "--prompt", "{author.name}").code == 0
+
+
+def test_damage_within_one_of_several_files_is_told_with_file_and_row_group(tmp_path):
+    for name, first in (("a", 0), ("b", 2_000)):
+        ids = list(range(first, first + 2_000))
+        texts = [f"text number {n}" for n in ids]
+        table = pa.table({"id": ids, "text_inputs": texts})
+        pq.write_table(table, tmp_path / f"{name}.parquet", row_group_size=500, compression="zstd")
+    damaged = tmp_path / "b.parquet"
+    column = pq.ParquetFile(damaged).metadata.row_group(2).column(1)
+    start = column.dictionary_page_offset + 30
+    data = bytearray(damaged.read_bytes())
+    data[start : start + 100] = bytes(100)
+    damaged.write_bytes(data)
+    ran = echo(tmp_path / "a.parquet", damaged, "-o", tmp_path / "out.jsonl")
+    assert ran.code == 2
+    assert f"{damaged}, row group 3 of 4 (rows 1,001 to 1,500) is damaged" in ran.err
+    assert "a.parquet" not in ran.err
+    assert "fetch or make it again" in ran.err
+    assert not (tmp_path / "out.jsonl").exists()

@@ -21,7 +21,7 @@ from textmill.records.jsonl import JsonlReader
 from textmill.records.lines import LongLine, read_lines
 from textmill.records.results import error_line, result_line
 from textmill.records.shape import Shape
-from textmill.records.strict import is_blank, parse_object, read_json_lines, repeated_key
+from textmill.records.strict import is_blank, parse_object, repeated_key
 from textmill.records.unfit import Unfit
 
 patient = settings(deadline=None)
@@ -196,8 +196,9 @@ def test_every_line_is_a_row_or_blank_and_nothing_raises(data: bytes) -> None:
 def test_what_is_written_is_read_back(id_: str, texts: list[str], kept: dict[str, str]) -> None:
     columns = tuple((msgspec.json.encode(key), value.encode()) for key, value in kept.items())
     line = result_line(Record(ordinal=0, id=id_.encode(), texts=("x",), kept=columns), texts)
-    ((number, fields),) = read_json_lines(io.BytesIO(line), "out")
-    assert number == 1
+    assert line.endswith(b"\n")
+    fields = {name: bytes(value) for name, value in parse_object(line[:-1]).items()}
+    assert repeated_key(line[:-1], fields) is None
     assert fields.pop("id") == id_.encode()
     written = json.loads(fields.pop("generated_texts"))
     assert written == [

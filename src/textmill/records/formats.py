@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from importlib import import_module
 from pathlib import PurePosixPath
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from textmill.errors import InputError, UsageError
 from textmill.records.base import Reader, Writer
@@ -170,7 +169,9 @@ def needs_details(output_format: Format) -> bool:
 def check_format(format_: Format) -> None:
     """Raise `UsageError` if a library that the format needs is not installed."""
     if format_ == "parquet":
-        import_module("textmill.records.parquet").pyarrow_parquet()
+        from textmill.records.parquet import pyarrow_parquet
+
+        pyarrow_parquet()
 
 
 def open_reader(format_: Format, builder: RecordBuilder) -> Reader:
@@ -184,9 +185,10 @@ def open_reader(format_: Format, builder: RecordBuilder) -> Reader:
     if format_ == "python":
         return PythonReader(builder)
     if format_ == "parquet":
-        module = import_module("textmill.records.parquet")
-        reader: Reader = module.ParquetReader(builder, whole_rows=builder.shape.takes_rows)
-        return reader
+        from textmill.records.parquet import ParquetReader
+
+        # A `Reader` of sources that can also seek.
+        return cast(Reader, ParquetReader(builder, whole_rows=builder.shape.takes_rows))
     return JsonlReader(builder)
 
 
@@ -203,7 +205,7 @@ def open_writer(
     if format_ == "openai":
         return OpenAIWriter(model)
     if format_ == "parquet":
-        module = import_module("textmill.records.parquet_writer")
-        writer: Writer = module.ParquetWriter(parquet_columns)
-        return writer
+        from textmill.records.parquet_writer import ParquetWriter
+
+        return ParquetWriter(parquet_columns)
     return JsonlWriter()

@@ -180,8 +180,9 @@ class _Table:
         wanted = list(names) or self.names[:1]  # rows cannot be counted on without a column
         rows = 0
         for index in range(self._file.num_row_groups):
-            for batch in self._row_group(index, wanted):
-                with damage_reported(self._file_name):
+            place = self._place(index, rows)
+            for batch in self._row_group(index, wanted, place):
+                with damage_reported(place):
                     columns = [json_texts(batch.column(name)) for name in names]
                 rows += batch.num_rows
                 yield columns, batch.num_rows
@@ -190,19 +191,28 @@ class _Table:
                 self._file_name, f"it has {rows:,} rows, and by its footer {self.row_count:,}"
             )
 
-    def _row_group(self, index: int, names: Sequence[str]) -> Iterator[Any]:
+    def _place(self, index: int, before: int) -> str:
+        """A row group as messages name it. `before`: the rows that stand before it."""
         with damage_reported(self._file_name):
+            count = self._file.metadata.row_group(index).num_rows
+        return (
+            f"{self._file_name}, row group {index + 1:,} of {self._file.num_row_groups:,}"
+            f" (rows {before + 1:,} to {before + count:,})"
+        )
+
+    def _row_group(self, index: int, names: Sequence[str], place: str) -> Iterator[Any]:
+        with damage_reported(place):
             batches = self._file.iter_batches(
                 batch_size=_batch_rows(self._file.metadata.row_group(index)),
                 row_groups=[index],
                 columns=list(names),
                 use_threads=False,
             )
-        while (batch := self._next(batches)) is not None:
+        while (batch := self._next(batches, place)) is not None:
             yield batch
 
-    def _next(self, batches: Iterator[Any]) -> Any:
-        with damage_reported(self._file_name):
+    def _next(self, batches: Iterator[Any], place: str) -> Any:
+        with damage_reported(place):
             return next(batches, None)
 
 
@@ -270,7 +280,10 @@ def _refuse_repeats(names: Sequence[str], file: str) -> None:
 
 @contextmanager
 def damage_reported(file: str) -> Iterator[None]:
-    """Turn what pyarrow raises for a file that it cannot read into `InputError`."""
+    """Turn what pyarrow raises for a file that it cannot read into `InputError`.
+
+    file: its name, and where in it, for the message.
+    """
     pyarrow_parquet()
     import pyarrow
 
@@ -305,5 +318,5 @@ def _damaged(file: str, reason: str) -> InputError:
         )
     return InputError(
         f"{file} is damaged, or uses a feature of Parquet that is not supported: {reason}",
-        hint="fetch or make it again",
+        hint="fetch or make it again; with a mended file it is another job (--fresh)",
     )
