@@ -50,3 +50,35 @@ def test_no_items_are_a_job_of_no_rows_as_an_empty_file_is(tmp_path, inputs):
     job = textmill.run(inputs, "out.jsonl", engine="echo")
     assert (job.counts, job.manifest["warnings"]) == (empty.counts, empty.manifest["warnings"])
     assert job.counts.rows == 0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"output": None},
+        {"threads": "4"},
+        {"keep": 5},
+        {"prompt": 5},
+        {"model": 5},
+        {"id": None},
+        {"seed": "1"},
+        {"timeout": "10"},
+        {"parameters": [1]},
+        {"max_errors": 0.5},
+        {"on_transfer": "print"},
+        {"stores": None},
+    ],
+    ids=str,
+)
+def test_an_argument_of_the_wrong_type_is_a_usage_error_that_names_it(wrong):
+    said = {"output": "out.jsonl", "engine": "echo", **wrong}
+    (name,) = wrong
+    with pytest.raises(textmill.UsageError, match=name):
+        textmill.run([GOOD], **said)
+
+
+@pytest.mark.parametrize("wrong", [{"threads": "4"}, {"seed": 1.5}, {"api_key_file": 3}], ids=str)
+def test_load_names_an_argument_of_the_wrong_type_too(wrong):
+    (name,) = wrong
+    with pytest.raises(textmill.UsageError, match=name):
+        textmill.load("demo", **wrong)

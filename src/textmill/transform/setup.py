@@ -24,6 +24,7 @@ from textmill.params import KNOWN_NAMES, Layer, Origin, Resolver, parse_hyper_pa
 from textmill.records.jsonpath import parse_path
 from textmill.records.prompt import parse_prompt
 from textmill.records.shape import Shape
+from textmill.transform.arguments import check_types
 from textmill.transform.plan import ModelIdentity
 from textmill.transform.remote import check_flags, is_remote, open_remote
 from textmill.transform.windows import Preparer
@@ -60,7 +61,8 @@ class SetupRequest(Struct, frozen=True, kw_only=True):
     on_transfer: Callable[[Transfer], None] | None = None
 
     def __post_init__(self) -> None:
-        """Raises `UsageError` for an engine that there is not, before anything is looked for."""
+        """Raises `UsageError` for what can be no argument, before anything is looked for."""
+        check_types(self)
         check_engine(self.engine)
 
     @property
