@@ -14,12 +14,13 @@ from msgspec import Struct
 
 from textmill.core import Params
 from textmill.engines.base import Capabilities
-from textmill.storage.base import digest_of
+from textmill.errors import InputError
+from textmill.storage.base import Store, digest_of
 from textmill.telemetry import Action, versions
 from textmill.transform.commit import OutputDigest, Totals
 from textmill.transform.execute import Executed
 from textmill.transform.job import JobFolder
-from textmill.transform.plan import JobSpec
+from textmill.transform.plan import InputDigest, JobSpec
 from textmill.words import counted
 
 FORMAT = 1
@@ -142,25 +143,76 @@ def _said(events: Mapping[str, int]) -> list[str]:
     ]
 
 
+class Manifest(Struct, frozen=True):
+    """What is read of a manifest."""
+
+    format: int
+    finished: str
+    identity: dict[str, str]
+    counts: Totals
+    outputs: list[OutputDigest]
+    inputs: list[InputDigest]
+    run: dict[str, Any]
+    warnings: list[str]
+    command: list[str] | None = None
+    output_format: str = "jsonl"
+
+
+def read_manifest(store: Store, name: str) -> Manifest:
+    """Raises `InputError` if it is damaged, or the manifest of something else."""
+    label = store.label(name)
+    found = _decoded(store.read(name) or b"", label)
+    if not is_ours(found):
+        raise InputError(
+            f"{label} is the manifest of something else than a job of textmill",
+            hint="give the output of a job, its .job folder or its manifest",
+        )
+    if found["format"] != FORMAT:
+        raise InputError(
+            f"{label} has format {found['format']}, this version reads format {FORMAT}",
+            hint="ask for the status with the version of textmill that ran the job",
+        )
+    return _converted(found, label)
+
+
 def finished_manifest(folder: JobFolder) -> dict[str, Any] | None:
     """The manifest of a job that is complete, its output being there unchanged; else None."""
     data = folder.store.read(folder.manifest_name)
     if data is None or folder.store.stat(folder.name) is None:
         return None
     try:
-        manifest = msgspec.json.decode(data, type=_Finished)
-        raw: dict[str, Any] = msgspec.json.decode(data)
-    except msgspec.MsgspecError:
+        raw: dict[str, Any] = _decoded(data, folder.manifest_name)
+        manifest = _converted(raw, folder.manifest_name)
+    except InputError:
         return None
     digests = {entry.name: entry.sha256 for entry in manifest.outputs}
     return raw if digests.get(folder.name) == digest_of(folder.store, folder.name) else None
 
 
-class _Finished(Struct):
-    """What a manifest must have to be one of a finished job."""
+def output_of(store: Store, name: str) -> str | None:
+    """The output that a manifest is of; a guess if it is damaged, None if it is no job's."""
+    guess = name.removesuffix(".manifest.json") + ".jsonl"
+    try:
+        found = _decoded(store.read(name) or b"", name)
+        return str(found["outputs"][0]["name"]) if is_ours(found) else None
+    except (InputError, LookupError, TypeError):
+        return guess
 
-    identity: dict[str, str]
-    counts: Totals
-    outputs: list[OutputDigest]
-    warnings: list[str]
-    run: dict[str, Any]
+
+def is_ours(found: Any) -> bool:
+    """Whether decoded JSON is a manifest of textmill's."""
+    return isinstance(found, dict) and {"format", "identity", "counts", "outputs"} <= found.keys()
+
+
+def _decoded(data: bytes, label: str) -> Any:
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise InputError(f"{label} is damaged: {error}") from error
+
+
+def _converted(found: Any, label: str) -> Manifest:
+    try:
+        return msgspec.convert(found, Manifest)
+    except msgspec.MsgspecError as error:
+        raise InputError(f"{label} is damaged: {error}") from error

@@ -21,14 +21,13 @@ from textmill.storage.decompress import text_lines
 from textmill.transform.commit import OutputDigest, Totals
 from textmill.transform.job import JobFolder
 from textmill.transform.journal import Events
+from textmill.transform.manifest import Manifest, read_manifest
 from textmill.transform.parts import Part
 from textmill.transform.plan import InputDigest, window_sizes
 from textmill.transform.runs import State
 from textmill.transform.status import (
     JobStatus,
-    Manifest,
     Verification,
-    read_manifest,
 )
 from textmill.words import counted
 
