@@ -198,8 +198,9 @@ def _is_same(source: InputDigest, store: Store, name: str) -> bool | None:
 
 
 def _verify_unfinished(folder: JobFolder, seen: Verification, *, is_running: bool) -> None:
+    if _collect(seen, folder.description) is None and seen.problems:
+        return
     log, label = folder.journal()
-    _collect(seen, folder.description)
     _collect(seen, lambda: deque(Events(log, label), maxlen=0))
     windows, rows, numbers = PartWindows(), 0, folder.part_numbers
     for number in numbers:
