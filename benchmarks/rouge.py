@@ -24,9 +24,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from rouge_score.rouge_scorer import RougeScorer
 
 from support.evaluation import cnn_dailymail_like, write_rows
+from textmill import score
 from textmill.evaluation.base import ROUGE_TYPES
 from textmill.evaluation.rouge import Rouge
-from textmill.evaluation.score import score
 
 
 def seconds(work: Callable[[], Any]) -> float:
