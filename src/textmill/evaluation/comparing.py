@@ -77,7 +77,7 @@ def _comparison(
     two: Two, name: str, drawn: Floats | None, swapped: Floats, ids: Sequence[Any]
 ) -> Comparison:
     value, baseline = two.ours.value(name, two.both), two.theirs.value(name, two.both)
-    low, high = bounds(drawn)
+    low, high = bounds(drawn, int(two.both.sum()))
     places = np.flatnonzero(two.both)
     ours, theirs = two.ours.each(name)[places], two.theirs.each(name)[places]
     better = theirs - ours if name in LOWER_IS_BETTER else ours - theirs

@@ -176,7 +176,7 @@ def _intervals(ours: Measured, how: How) -> dict[str, tuple[float, float] | tupl
     rows = {name: ours.rows[name][ours.counted] for name in ours.metrics}
     records = int(ours.counted.sum())
     return {
-        name: bounds(ours.metrics[name].values(name, sums, records))
+        name: bounds(ours.metrics[name].values(name, sums, records), records)
         for name, sums in bootstrap_sums(rows, how.draws()).items()
     }
 

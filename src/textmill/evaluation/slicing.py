@@ -58,9 +58,9 @@ class Slicer:
     def _score(
         self, name: str, records: Mask, drawn: Floats | None, differences: Floats | None
     ) -> SliceScore:
-        value = self._ours.value(name, records)
-        low, high = bounds(drawn)
-        below, above = bounds(differences)
+        value, count = self._ours.value(name, records), int(records.sum())
+        low, high = bounds(drawn, count)
+        below, above = bounds(differences, count)
         return SliceScore(
             name=name,
             value=value,
