@@ -72,8 +72,12 @@ class Metric(Protocol):
     def unanswered(self, name: str, rows: Floats) -> Floats:
         """The numbers of records without a prediction, from those of the empty text."""
 
+    def decisive(self, name: str) -> slice:
+        """Which of a record's numbers the value follows from; the others are shown only."""
+
     def values(self, name: str, sums: Floats, records: int) -> Floats:
-        """The value of each sum over `records` records; `sums` has the shape (…, width)."""
+        """The value of each sum of the decisive numbers over `records` records: (…, width) to
+        (…)."""
 
     def each(self, name: str, rows: Floats) -> Floats:
         """The value of each record alone."""

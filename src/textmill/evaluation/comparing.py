@@ -34,34 +34,35 @@ class Two:
 
     def bootstrap_differences(self, records: Mask, draws: Draws) -> dict[str, Floats]:
         """Of each metric, the difference over `samples` sets drawn from `records` for both."""
-        count = int(records.sum())
-        return {
-            name: self._difference(name, sums, count)
-            for name, sums in bootstrap_sums(self._rows(records), draws).items()
+        parts = {
+            name: np.hstack([side.decisive(name, records) for side in (self.ours, self.theirs)])
+            for name in self.ours.metrics
         }
+        drawn = {}
+        for name, sums in bootstrap_sums(parts, draws).items():
+            ours, theirs = np.split(sums, 2, axis=1)
+            drawn[name] = self._difference(name, ours, theirs, records)
+        return drawn
 
     def swapped_differences(self, records: Mask, draws: Draws) -> dict[str, Floats]:
         """Of each metric, the difference after each of `trials` swaps within `records`."""
-        drawn = {}
-        for name, swapped in swapped_sums(self._rows(records), draws).items():
-            our_part, their_part = np.split(swapped, 2, axis=1)
-            moved = their_part - our_part
-            ours, theirs = self.ours.sums(name, records), self.theirs.sums(name, records)
-            sums = np.hstack([ours + moved, theirs - moved])
-            drawn[name] = self._difference(name, sums, int(records.sum()))
-        return drawn
-
-    def _rows(self, records: Mask) -> dict[str, Floats]:
+        ours, theirs = self.ours, self.theirs
+        parts = {
+            name: theirs.decisive(name, records) - ours.decisive(name, records)
+            for name in ours.metrics
+        }
         return {
-            name: np.hstack([self.ours.rows[name][records], self.theirs.rows[name][records]])
-            for name in self.ours.metrics
+            name: self._difference(
+                name,
+                ours.decisive_sums(name, records) + moved,
+                theirs.decisive_sums(name, records) - moved,
+                records,
+            )
+            for name, moved in swapped_sums(parts, draws).items()
         }
 
-    def _difference(self, name: str, sums: Floats, records: int) -> Floats:
-        """From sums of both systems' rows, side by side."""
-        metric = self.ours.metrics[name]
-        ours, theirs = np.split(sums, 2, axis=-1)
-        return metric.values(name, ours, records) - metric.values(name, theirs, records)
+    def _difference(self, name: str, ours: Floats, theirs: Floats, records: Mask) -> Floats:
+        return self.ours.values_of(name, ours, records) - self.ours.values_of(name, theirs, records)
 
 
 def compare(two: Two, ids: Sequence[Any], draws: Draws) -> tuple[Comparison, ...]:

@@ -75,6 +75,10 @@ class TextMeasures:
         """No answer never matches, not even an empty reference."""
         return rows * (0, 1) if name == "exact_match" else rows
 
+    def decisive(self, name: str) -> slice:  # noqa: ARG002
+        """All."""
+        return slice(None)
+
     def values(self, name: str, sums: Floats, records: int) -> Floats:  # noqa: ARG002
         """Part over whole; 0 where there is no whole."""
         part, whole = sums[..., 0], sums[..., 1]

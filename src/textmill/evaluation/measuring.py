@@ -13,6 +13,7 @@ from textmill.errors import InputError
 from textmill.evaluation.base import Block, Floats, Metric
 from textmill.evaluation.join import Join, Pair, State
 from textmill.evaluation.references import References
+from textmill.evaluation.resampling import Draws, bootstrap_sums
 from textmill.evaluation.words import is_foreign
 
 BLOCK_PAIRS = 1024
@@ -65,8 +66,27 @@ class Measured:
 
     def value(self, name: str, records: Mask) -> float:
         """The value over some records, at least one."""
-        sums = self.sums(name, records)
-        return float(self.metrics[name].values(name, sums, int(records.sum())))
+        return float(self.values_of(name, self.decisive_sums(name, records), records))
+
+    def decisive(self, name: str, records: Mask) -> Floats:
+        """Of some records, the numbers that decide the value."""
+        return self.rows[name][records, self.metrics[name].decisive(name)]
+
+    def decisive_sums(self, name: str, records: Mask) -> Floats:
+        """The sums of these numbers, exact."""
+        return self.sums(name, records)[self.metrics[name].decisive(name)]
+
+    def values_of(self, name: str, sums: Floats, records: Mask) -> Floats:
+        """The value of each sum over as many records as in `records`."""
+        return self.metrics[name].values(name, sums, int(records.sum()))
+
+    def drawn_values(self, records: Mask, draws: Draws) -> dict[str, Floats]:
+        """Of each metric, the value over each of `samples` sets drawn from `records`."""
+        parts = {name: self.decisive(name, records) for name in self.metrics}
+        return {
+            name: self.values_of(name, sums, records)
+            for name, sums in bootstrap_sums(parts, draws).items()
+        }
 
     def _measure(self, pairs: list[Pair], *, answered: bool) -> None:
         places = [pair.place for pair in pairs]

@@ -71,9 +71,12 @@ def swapped_sums(parts: Mapping[str, Floats], draws: Draws) -> dict[str, Floats]
 
 
 def _sums(parts: Mapping[str, Floats], weights: Iterable[Floats]) -> dict[str, Floats]:
-    stack = np.hstack([_in_canonical_order(rows) for rows in parts.values()])
+    widths = [rows.shape[1] for rows in parts.values()]
+    edges = np.cumsum(widths)[:-1]
+    stack = np.empty((len(next(iter(parts.values()))), sum(widths)))
+    for rows, columns in zip(parts.values(), np.split(stack, edges, axis=1), strict=True):
+        columns[:] = _in_canonical_order(rows)
     sums = np.concatenate([times @ stack for times in weights])
-    edges = np.cumsum([rows.shape[1] for rows in parts.values()])[:-1]
     return dict(zip(parts, np.split(sums, edges, axis=1), strict=True))
 
 

@@ -68,6 +68,10 @@ class Sacre:
         """An empty text matches nothing already, and its reference counts."""
         return rows
 
+    def decisive(self, name: str) -> slice:  # noqa: ARG002
+        """All."""
+        return slice(None)
+
     def values(self, name: str, sums: Floats, records: int) -> Floats:  # noqa: ARG002
         """The corpus score of each sum."""
         return _scored(self._corpus[name], sums)

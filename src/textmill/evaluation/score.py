@@ -171,14 +171,10 @@ def _precision_recall(ours: Measured, name: str) -> tuple[float, float] | tuple[
 def _intervals(ours: Measured, how: How) -> dict[str, tuple[float, float] | tuple[None, None]]:
     if not how.samples:
         return {}
-    from textmill.evaluation.resampling import bootstrap_sums, bounds
+    from textmill.evaluation.resampling import bounds
 
-    rows = {name: ours.rows[name][ours.counted] for name in ours.metrics}
-    records = int(ours.counted.sum())
-    return {
-        name: bounds(ours.metrics[name].values(name, sums, records), records)
-        for name, sums in bootstrap_sums(rows, how.draws()).items()
-    }
+    drawn = ours.drawn_values(ours.counted, how.draws())
+    return {name: bounds(values, int(ours.counted.sum())) for name, values in drawn.items()}
 
 
 def _medians(ours: Measured, how: How) -> dict[str, Triple]:

@@ -11,7 +11,7 @@ from textmill.evaluation.base import LOWER_IS_BETTER, Floats
 from textmill.evaluation.comparing import Two
 from textmill.evaluation.measuring import Mask, Measured
 from textmill.evaluation.references import References
-from textmill.evaluation.resampling import Draws, bootstrap_sums, bounds
+from textmill.evaluation.resampling import Draws, bounds
 from textmill.evaluation.results import Slice, SliceScore
 
 Groups = list[tuple[str, Mask]]
@@ -42,11 +42,7 @@ class Slicer:
         count, draws = int(records.sum()), self._draws
         drawn, differences = {}, {}
         if draws.samples:
-            rows = {name: rows[records] for name, rows in self._ours.rows.items()}
-            drawn = {
-                name: self._ours.metrics[name].values(name, sums, count)
-                for name, sums in bootstrap_sums(rows, draws).items()
-            }
+            drawn = self._ours.drawn_values(records, draws)
             if self._two:
                 differences = self._two.bootstrap_differences(records, draws)
         scores = tuple(
