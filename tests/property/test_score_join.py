@@ -6,6 +6,7 @@ import json
 import math
 import os
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -71,6 +72,68 @@ def test_every_reference_is_accounted_for_once_in_any_order(
         *(first.scores, first.counts),
         first.failures,
     )
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 4), ANSWERS), max_size=10),
+    st.sets(st.integers(0, 5), min_size=1),
+    st.sampled_from(["zero", "skip"]),
+)
+def test_n_never_changes_silently(
+    tmp_path: Path, found: list[Any], wanted: set[int], missing: Any
+) -> None:
+    """Whatever is missing, failed, answered twice or extra: every row and every reference is in
+    one count, n follows from the counts, and no number is NaN."""
+    paths = (
+        write_rows(tmp_path / "found.jsonl", ({"id": key, **answer} for key, answer in found)),
+        write_rows(tmp_path / "wanted.jsonl", ({"id": key, "ref": f"a {key}"} for key in wanted)),
+    )
+    try:
+        scores = score(*paths, ref="ref", missing=missing, baseline=paths[0], samples=20)
+    except InputError as error:
+        assert re.search("none of its ids|nothing to score", str(error))  # noqa: PT017
+        return
+    counts = scores.counts
+    assert counts.pairs == len(wanted)
+    assert counts.pairs == counts.scored + counts.failed + counts.missing + counts.duplicate
+    assert counts.extra == sum(key not in wanted for key, _ in found)
+    answered = {key for key, _ in found} & wanted
+    assert counts.missing == len(wanted - answered)
+    assert counts.scored + counts.failed + counts.duplicate == len(answered)
+    n = counts.pairs if missing == "zero" else counts.scored
+    assert {one.n for one in (*scores.scores, *scores.baseline.comparisons)} == {n}
+    assert sum(one.n for one in scores.slices) == n
+    assert len(scores.records) == counts.pairs
+    numbers = json.dumps([scores.as_dict(), scores.records.table()])
+    assert "NaN" not in numbers
+    assert "Infinity" not in numbers
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.lists(st.tuples(TEXTS, TEXTS, TEXTS), min_size=1, max_size=14), st.randoms())
+def test_comparisons_and_slices_do_not_depend_on_the_order_of_records(
+    tmp_path: Path, texts: list[Any], rng: random.Random
+) -> None:
+    def compared(rows: list[Any]) -> Any:
+        columns = [
+            write_rows(tmp_path / f"{name}.jsonl", ({"id": row[0], name: row[at]} for row in rows))
+            for at, name in enumerate(("ours", "theirs", "wanted"), start=1)
+        ]
+        scores = score(columns[0], columns[2], baseline=columns[1], baseline_pred="theirs")
+        return [
+            [(one.name, one.value, one.low, one.high) for one in scores.scores],
+            [
+                (one.name, one.difference, one.low, one.p_bootstrap, one.p_randomisation)
+                for one in scores.baseline.comparisons
+            ],
+            {(one.label, one.n, one.scores) for one in scores.slices},
+        ]
+
+    rows = [(at, *three) for at, three in enumerate(texts)]
+    first = compared(rows)
+    rng.shuffle(rows)
+    assert compared(rows) == first
 
 
 def test_the_scores_of_a_file_are_the_means_over_all_references(tmp_path: Path) -> None:
