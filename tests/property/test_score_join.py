@@ -178,7 +178,7 @@ def test_scores_are_reached_by_name_and_carry_their_signature(two: tuple[Path, P
         f"|ci:bootstrap-1000-seed-12345|v:{textmill.__version__}"
     )
     assert (scores.pred, scores.ref) == ("generated_texts", "ref")
-    assert scores.notes == ("1 predictions hold several texts; the first of each was scored.",)
+    assert scores.notes == ("1 prediction holds several texts; the first was scored.",)
 
 
 def test_scores_go_to_json_and_to_a_table(two: tuple[Path, Path]) -> None:

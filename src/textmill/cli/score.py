@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
-
-if TYPE_CHECKING:
-    pass
 
 Flag = Parameter(negative=())
 Names = Annotated[list[str] | None, Parameter(negative=())]

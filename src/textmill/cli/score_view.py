@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
+from textmill.cli.runner import printable
 from textmill.evaluation.join import Counts
 from textmill.evaluation.notebook import interval, number
 from textmill.evaluation.results import Baseline, Scores, Slice
+from textmill.words import counted
 
 MAX_MOVED = 3
 """Records shown each way; JSON has more."""
@@ -15,7 +17,11 @@ MAX_MOVED = 3
 
 def scores_text(scores: Scores, *, slices: bool) -> str:
     """Counts, scores, comparison, slices if they are wanted, notes."""
-    return "".join(f"{line}\n" for line in _lines(scores, slices=slices))
+    return "".join(f"{_one_line(line)}\n" for line in _lines(scores, slices=slices))
+
+
+def _one_line(text: str) -> str:
+    return printable(text).replace("\n", "?")  # in a name or a label
 
 
 def _lines(scores: Scores, *, slices: bool) -> Iterator[str]:
@@ -31,7 +37,7 @@ def _lines(scores: Scores, *, slices: bool) -> Iterator[str]:
     if slices:
         yield ""
         yield from _slices(scores.slices, compared=scores.baseline is not None)
-    yield from _failures(scores.failures, scores.missing)
+    yield from _failures(scores.failures)
     yield from (f"note: {note}" for note in scores.notes)
 
 
@@ -59,7 +65,7 @@ def _scores(scores: Scores) -> Iterator[str]:
 
 
 def _baseline(baseline: Baseline) -> Iterator[str]:
-    yield f"against {baseline.predictions}, over {baseline.n:,} records"
+    yield f"against {baseline.predictions}, over {counted(baseline.n, 'record')}"
     yield "  " + _counts(baseline.counts)
     yield ""
     yield (
@@ -107,7 +113,7 @@ def _slice(one: Slice) -> str:
     return f"{line}{number(first.name, first.difference, sign=True):>13}{sure:>22}"
 
 
-def _failures(failures: Mapping[str, int], missing: str) -> Iterator[str]:
-    what = {"zero": "count as 0", "skip": "are left out"}.get(missing, "")
+def _failures(failures: Mapping[str, int]) -> Iterator[str]:
     for code, count in failures.items():
-        yield f"note: {count:,} references {what}: their record failed with {code}"
+        have = counted(count, "reference has", "references have")
+        yield f"note: {have} no prediction: the record failed with {code}"

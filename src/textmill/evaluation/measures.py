@@ -8,8 +8,8 @@ import numpy as np
 
 from textmill.errors import ParameterError
 from textmill.evaluation.base import TEXT_MEASURES, Block, Floats
-from textmill.evaluation.words import DEFAULT_TOKENIZER, tokenizer_label
-from textmill.evaluation.words import tokenizer as splitter
+from textmill.evaluation.tokens import DEFAULT_TOKENIZER, tokenizer_label
+from textmill.evaluation.tokens import tokenizer as splitter
 
 NGRAM = 4
 """The n of the n-grams that are looked for in the source and in the text itself."""

@@ -14,7 +14,7 @@ from textmill.evaluation.base import Block, Floats, Metric
 from textmill.evaluation.join import Join, Pair, State
 from textmill.evaluation.references import References
 from textmill.evaluation.resampling import Draws, bootstrap_sums
-from textmill.evaluation.words import is_foreign
+from textmill.evaluation.tokens import is_foreign
 
 BLOCK_PAIRS = 1024
 

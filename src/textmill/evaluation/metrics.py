@@ -13,7 +13,7 @@ from textmill.evaluation.base import (
     TEXT_MEASURES,
     Metric,
 )
-from textmill.evaluation.words import tokenizer as check_tokenizer
+from textmill.evaluation.tokens import tokenizer as check_tokenizer
 
 
 def metric_names(asked: Sequence[str] | None, *, with_source: bool) -> tuple[str, ...]:

@@ -122,7 +122,7 @@ class Scores(Struct, frozen=True, kw_only=True):
     notes: what a reader of the numbers should know, one sentence each.
     baseline: the comparison with another predictions file, when there is one.
     slices: columns in the order asked for, then quarters by length; within each, the largest
-        shortfall of the first metric first.
+        shortfall of the first metric first, and slices too small for an interval last.
     records: the same numbers for each record.
     """
 

@@ -17,8 +17,8 @@ from textmill.errors import ParameterError
 from textmill.evaluation.base import ROUGE_TYPES, Block, Floats, PairScores
 from textmill.evaluation.lcs import Ints, Spans, lcs_lengths, lcs_union
 from textmill.evaluation.stemming import stem
-from textmill.evaluation.words import DEFAULT_TOKENIZER, Split, tokenizer_label
-from textmill.evaluation.words import tokenizer as splitter
+from textmill.evaluation.tokens import DEFAULT_TOKENIZER, Split, tokenizer_label
+from textmill.evaluation.tokens import tokenizer as splitter
 
 NEWLINE = 0
 """The number of the newline in a `Vocabulary`."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from textmill.errors import ParameterError, UsageError
 from textmill.evaluation.base import SACRE_METRICS, Block, Floats
-from textmill.evaluation.words import DEFAULT_TOKENIZER
+from textmill.evaluation.tokens import DEFAULT_TOKENIZER
 
 BLEU_TOKENIZERS = {DEFAULT_TOKENIZER: "13a", "unicode": "intl", "cjk": "zh"}
 WIDTHS = {"bleu": 10, "chrf": 18}

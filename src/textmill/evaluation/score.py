@@ -16,7 +16,8 @@ from textmill.evaluation.join import Join
 from textmill.evaluation.metrics import make_metrics, metric_names
 from textmill.evaluation.references import References
 from textmill.evaluation.results import Baseline, Score, Scores
-from textmill.evaluation.words import DEFAULT_TOKENIZER
+from textmill.evaluation.tokens import DEFAULT_TOKENIZER
+from textmill.words import counted
 
 if TYPE_CHECKING:
     from textmill.evaluation.comparing import Two
@@ -224,18 +225,19 @@ def _baseline(two: Two, wanted: References, how: How) -> Baseline:
 def _notes(ours: Measured, how: How) -> tuple[str, ...]:
     join, notes = ours.join, []
     if join.several:
-        notes.append(
-            f"{join.several} predictions hold several texts; the first of each was scored."
-        )
+        hold = counted(join.several, "prediction holds", "predictions hold")
+        notes.append(f"{hold} several texts; the first was scored.")
     if join.repeats:
         first, second = join.repeats
         notes.append(
-            f"{join.counts.duplicate:,} ids are answered more than once, and differently, so they "
-            f"have no answer to score; for example in lines {first} and {second} of {join.path}."
+            f"{counted(join.counts.duplicate, 'id is', 'ids are')} answered more than once, and "
+            f"differently, which leaves no answer to score; for example in lines {first} and "
+            f"{second} of {join.path}."
         )
     if ours.wordless and how.tokenizer == DEFAULT_TOKENIZER:
         notes.append(
-            f"{ours.wordless:,} references have no word of a-z and 0-9, so they score 0 with the "
-            "tokenizer rouge-score; for other scripts there are unicode and cjk."
+            f"{counted(ours.wordless, 'reference has', 'references have')} no word of a-z and 0-9, "
+            "which scores 0 with the tokenizer rouge-score; for other scripts there are unicode "
+            "and cjk."
         )
     return tuple(notes)

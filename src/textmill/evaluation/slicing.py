@@ -11,7 +11,7 @@ from textmill.evaluation.base import LOWER_IS_BETTER, Floats
 from textmill.evaluation.comparing import Two
 from textmill.evaluation.measuring import Mask, Measured
 from textmill.evaluation.references import References
-from textmill.evaluation.resampling import Draws, bounds
+from textmill.evaluation.resampling import MIN_RECORDS, Draws, bounds
 from textmill.evaluation.results import Slice, SliceScore
 
 Groups = list[tuple[str, Mask]]
@@ -29,8 +29,8 @@ class Slicer:
         self._whole = {name: ours.value(name, self._counted) for name in ours.metrics}
 
     def slices(self, references: References) -> tuple[Slice, ...]:
-        """By each column, then in quarters by length; within a column, the slice whose first
-        metric falls short most comes first."""
+        """By each column, then in quarters by length. Within a column, the slice whose first
+        metric falls short most comes first; slices too small for an interval come last."""
         found: list[Slice] = []
         for column, groups in _groupings(references, self._counted):
             cut = ((label, self._counted & records) for label, records in groups)
@@ -91,6 +91,8 @@ def _groupings(references: References, counted: Mask) -> Iterator[tuple[str, Gro
         yield "source length", quarters(np.frombuffer(references.source_chars, np.int64), counted)
 
 
-def _shortfall(one: Slice) -> float:
+def _shortfall(one: Slice) -> tuple[bool, float]:
+    """Sorts by the gap, and slices too small to say much of last."""
     first = one.scores[0]
-    return -first.gap if first.name in LOWER_IS_BETTER else first.gap
+    gap = -first.gap if first.name in LOWER_IS_BETTER else first.gap
+    return one.n < MIN_RECORDS, gap

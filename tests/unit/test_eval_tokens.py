@@ -12,7 +12,7 @@ from textmill import score
 from textmill.errors import ParameterError
 from textmill.evaluation.base import ROUGE_TYPES
 from textmill.evaluation.rouge import Rouge
-from textmill.evaluation.words import TOKENIZERS, folded, is_foreign, tokenizer, tokenizer_label
+from textmill.evaluation.tokens import TOKENIZERS, folded, is_foreign, tokenizer, tokenizer_label
 
 CASES = {
     "latin with accents": ("Café crème, naïve_x", "café crème naïve x"),
