@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 import msgspec
 
+from textmill.errors import OutputError
+
 MAX_MEMORY_BYTES = 64 << 20
 
 
@@ -27,12 +29,19 @@ class Spool:
         return len(self._ends) - 1
 
     def append(self, texts: Sequence[str | None]) -> None:
-        """Puts a row down at the next place."""
+        """Puts a row down at the next place. Raises `OutputError` where there is no room."""
         # A text may hold half a surrogate pair, which UTF-8 proper cannot.
         row = [text and text.encode("utf-8", "surrogatepass") for text in texts]
         packed = msgspec.msgpack.encode(row)
-        self._file.seek(self._ends[-1])
-        self._file.write(packed)
+        try:
+            self._file.seek(self._ends[-1])
+            self._file.write(packed)
+            self._file.flush()
+        except OSError as error:
+            raise OutputError(
+                f"{tempfile.gettempdir()}: references cannot be put down there: {error.strerror}",
+                hint="make room, or name another folder in TMPDIR",
+            ) from error
         self._ends.append(self._ends[-1] + len(packed))
 
     def __getitem__(self, place: int) -> list[str | None]:
