@@ -95,7 +95,6 @@ def test_of_several_references_the_best_counts_as_in_rouge_score(
 
 def test_bleu_and_chrf_are_sacrebleus_for_any_number_of_references() -> None:
     """The corpus score, and chrF's signature, of 300 records with 1 to 3 references."""
-    pytest.importorskip("sacrebleu")
     from sacrebleu.metrics import BLEU, CHRF
 
     from textmill.evaluation.sacre import Sacre
@@ -117,14 +116,12 @@ def test_bleu_and_chrf_are_sacrebleus_for_any_number_of_references() -> None:
 
 @pytest.mark.parametrize(("tokenizer", "tok"), [("unicode", "intl"), ("cjk", "zh")])
 def test_bleu_splits_as_the_tokenizer_asks(tokenizer: str, tok: str) -> None:
-    pytest.importorskip("sacrebleu")
     from textmill.evaluation.sacre import Sacre
 
     assert f"|tok:{tok}|" in Sacre(["bleu"], tokenizer=tokenizer).signature("bleu")
 
 
 def test_nothing_predicted_scores_0_in_bleu_and_chrf() -> None:
-    pytest.importorskip("sacrebleu")
     from textmill.evaluation.sacre import Sacre
 
     metric = Sacre(["bleu", "chrf"])

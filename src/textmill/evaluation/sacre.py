@@ -89,7 +89,8 @@ def _scored(metric: Any, sums: Floats) -> Floats:
 
 def _classes() -> tuple[Any, Any]:
     try:
-        from sacrebleu.metrics import BLEU, CHRF
+        from sacrebleu.metrics.bleu import BLEU
+        from sacrebleu.metrics.chrf import CHRF
     except ImportError as error:
         raise UsageError(
             "bleu and chrf are computed by sacrebleu, which is not installed",
