@@ -100,7 +100,7 @@ def _object(url: str, options: StoreOptions) -> InputFile:
         hint = "check the name; * is not expanded in a URL"
         raise InputError(
             f"there is no object {url}",
-            hint=f"for the {len(below):,} objects below it write {url}/" if below else hint,
+            hint=f"a prefix ends in /: write {url}/ for what is below it" if below else hint,
         )
     return InputFile(path=url, size_bytes=entry.size_bytes)
 
