@@ -2,7 +2,8 @@
 
 A ```console block is run line by line: a line after `$ ` is a command, the lines under it are what
 it prints, in order; `…` stands for anything. A ```python block is run as a program. Both run in
-an empty folder that holds what a reader would have: `packages.jsonl`, the demo's data.
+an empty folder that holds what a reader would have: `packages.jsonl`, the demo's data; and, at the
+address `http://127.0.0.1:8000`, a server.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ from pathlib import Path
 
 import pytest
 
+from support import openai_server
 from support.command import environment
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "src" / "textmill" / "assets" / "demo" / "data" / "packages.jsonl"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```(console|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SERVER = "http://127.0.0.1:8000"
 LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)[^)]*\)")
 
 
@@ -43,6 +46,12 @@ def folder(tmp_path):
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -m textmill "$@"\n')
     program.chmod(0o755)
     return tmp_path
+
+
+@pytest.fixture
+def server():
+    with openai_server.running() as state:
+        yield state
 
 
 def run(command, folder):
@@ -87,9 +96,9 @@ def is_score(word):
     return re.fullmatch(r"0\.\d+", word)
 
 
-def check_console(console, folder):
+def check_console(console, folder, server):
     for command, shown in steps(console):
-        done = run(["sh", "-c", command], folder)
+        done = run(["sh", "-c", command.replace(SERVER, server.root)], folder)
         assert done.returncode in (0, 3), f"{command}\n{done.stdout}"
         printed = iter(done.stdout.splitlines())
         for line in shown:
@@ -99,10 +108,10 @@ def check_console(console, folder):
 
 
 @pytest.mark.parametrize("found", blocks())
-def test_what_a_page_shows_happens(found, folder):
+def test_what_a_page_shows_happens(found, folder, server):
     for language, text in found:
         if language == "console":
-            check_console(text, folder)
+            check_console(text, folder, server)
         else:
             done = run([sys.executable, "-c", text], folder)
             assert done.returncode == 0, f"{text}\n{done.stdout}"
