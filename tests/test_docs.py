@@ -9,6 +9,7 @@ address `http://127.0.0.1:8000`, a server.
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import re
 import shutil
 import subprocess
@@ -19,13 +20,18 @@ import pytest
 
 from support import openai_server
 from support.command import environment
+from textmill import errors
+from textmill.cli.main import app
+from textmill.cli.runner import INTERRUPTED
+from textmill.errors import ErrorCode, TextmillError
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "src" / "textmill" / "assets" / "demo" / "data" / "packages.jsonl"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```(console|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SERVER = "http://127.0.0.1:8000"
-LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)[^)]*\)")
+LINK = re.compile(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)")
+HAND_WRITTEN = [ROOT / "README.md", *sorted((ROOT / "docs" / "howto").glob("*.md"))]
 
 
 def blocks():
@@ -136,8 +142,66 @@ def test_the_environment_page_names_what_is_read():
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page):
-    for target in LINK.findall(page.read_text("utf-8")):
-        assert (page.parent / target).exists(), f"{page}: {target}"
+    for target, place in LINK.findall(page.read_text("utf-8")):
+        found = page.parent / target if target else page
+        assert found.exists(), f"{page}: {target}"
+        if place:
+            assert place in headings(found), f"{page}: {target}#{place}"
+
+
+def headings(page):
+    """The names under which links find a page's headings."""
+    titles = re.findall(r"^#+ (.*)$", page.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def flags():
+    """Every flag of every command, without the names that arguments have besides."""
+    found = {}
+
+    def look(command, words):
+        for name in command:
+            if not name.startswith("-"):
+                look(command[name], (*words, name))
+        if command.default_command is not None and words:
+            for argument in command.assemble_argument_collection():
+                if argument.field_info.kind is inspect.Parameter.KEYWORD_ONLY:
+                    names = [name for name in argument.names if name.startswith("--")]
+                    found.update(dict.fromkeys(names, words))
+
+    look(app, ())
+    return found
+
+
+def written(pages):
+    return "\n".join(page.read_text("utf-8") for page in pages)
+
+
+def test_every_flag_is_explained_on_a_page_that_somebody_wrote_and_no_other():
+    known = flags()
+    assert {"--model", "--watch", "--stemmer", "--retry-failed"} <= known.keys()
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", written(HAND_WRITTEN)))
+    assert named | {"--output", "--record-params"} == known.keys()  # -o, and what is the default
+
+
+def test_every_code_is_explained_on_a_page_that_somebody_wrote():
+    text = written(HAND_WRITTEN)
+    assert [code for code in ErrorCode if f"`{code}`" not in text] == []
+
+
+def test_every_exit_code_is_in_the_table():
+    page = (ROOT / "docs" / "reference" / "errors.md").read_text("utf-8")
+    table = page.partition("## Exit codes")[2]
+    kinds = [kind for kind in vars(errors).values() if inspect.isclass(kind)]
+    codes = {kind.exit_code for kind in kinds if issubclass(kind, TextmillError)}
+    codes |= {0, 3, INTERRUPTED}  # done; done, with rows that have no result; Ctrl-C
+    assert set(map(int, re.findall(r"^\| (\d+) \|", table, re.MULTILINE))) == codes
+
+
+def test_every_command_is_in_the_reference():
+    page = (ROOT / "docs" / "reference" / "cli.md").read_text("utf-8")
+    commands = {" ".join(("textmill", *words)) for words in flags().values()}
+    assert {name for name in commands if f"\n## {name}\n" not in page} == set()
 
 
 def test_make_targets_of_the_readme_exist():
