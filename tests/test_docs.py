@@ -31,6 +31,9 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```(console|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SERVER = "http://127.0.0.1:8000"
 LINK = re.compile(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)")
+LINKING = sorted(
+    {*PAGES, *ROOT.glob("*.md"), *ROOT.glob("examples/**/*.md"), *ROOT.glob("src/**/*.md")}
+)
 HAND_WRITTEN = [ROOT / "README.md", *sorted((ROOT / "docs" / "howto").glob("*.md"))]
 
 
@@ -140,13 +143,35 @@ def test_the_environment_page_names_what_is_read():
     assert {name for name in read if name not in page} == set()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_credentials_that_the_environment_page_names_are_those_that_obstore_knows():
+    obstore = Path(importlib.util.find_spec("obstore").origin).parent
+    known = "".join(stub.read_text("utf-8") for stub in obstore.rglob("*.pyi"))
+    page = (ROOT / "docs" / "reference" / "environment.md").read_text("utf-8")
+    table, _, not_read = page.partition("## Credentials")[2].partition("\nNot read")
+    named = set(re.findall(r"`((?:AWS|GOOGLE|AZURE)_[A-Z_]+)`", table))
+    assert {"AWS_ACCESS_KEY_ID", "GOOGLE_SERVICE_ACCOUNT", "AZURE_CLIENT_ID"} <= named
+    assert {name for name in named if name not in known and name.lower() not in known} == set()
+    assert "`AWS_PROFILE`" in not_read
+    assert "AWS_PROFILE" not in known
+
+
+@pytest.mark.parametrize("page", LINKING, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page):
     for target, place in LINK.findall(page.read_text("utf-8")):
         found = page.parent / target if target else page
         assert found.exists(), f"{page}: {target}"
         if place:
             assert place in headings(found), f"{page}: {target}#{place}"
+
+
+def test_modules_that_the_architecture_page_names_exist():
+    text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    named = set(re.findall(r"`([a-z0-9_/]+(?:\.py|/))`", text))
+    assert {"transform/inputs.py", "records/builder.py", "engines/ct2/"} <= named
+    package = ROOT / "src" / "textmill"
+    there = "".join(f"/{path.relative_to(package)}" for path in package.rglob("*.py"))
+    missing = {name for name in named if f"/{name}" not in there}
+    assert {name for name in missing if not (ROOT / name).exists()} == set()
 
 
 def headings(page):
