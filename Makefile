@@ -6,6 +6,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --quiet
+# Tests in some processes: one for each core, four at most, as each holds torch in memory.
+PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal
 DEMO := demo-output
 DEMO_DATA := src/textmill/assets/demo/data/packages.jsonl
 
@@ -19,10 +21,10 @@ test: $(VENV)/test.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m "not full"
+	$(PYTEST) -m "not full"
 
 test-full: $(VENV)/test.stamp
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 docs: $(VENV)/test.stamp
 	$(BIN)/python docs/generate.py

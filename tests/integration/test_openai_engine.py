@@ -12,6 +12,7 @@ import pytest
 from support import openai_server as serving
 from support.loops import ListSink, ListSource
 from support.openai_server import MODEL, reply, turned
+from support.waiting import wait_for
 from textmill.batching.loop import Loop
 from textmill.batching.scheduler import BatchLimits, Scheduler
 from textmill.core import Batch, Completion, Failure, FinishReason, Params, Request, Usage
@@ -383,10 +384,7 @@ class TestEndOfTheJob:
         server.wait_for(3)
         engine.abandon()
         assert engine.step() == ()
-        deadline = time.monotonic() + 10
-        while not all(seen.done for seen in server.asked) and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert all(seen.done for seen in server.asked)  # the server saw the connections end
+        wait_for(lambda: all(seen.done for seen in server.asked))  # it saw the connections end
         assert texts_of(run(engine, requests_for(["ab"]))) == [["ba"]]
         with_model.close()
         with_model.close()
