@@ -11,6 +11,9 @@ PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=wo
 DEMO := demo-output
 DEMO_DATA := src/textmill/assets/demo/data/packages.jsonl
 
+# Many tests wait for processes and clocks, so a worker for each core is busy about half its time.
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
+
 .PHONY: demo test test-full docs lock clean
 
 demo: $(VENV)/run.stamp

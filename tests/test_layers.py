@@ -45,6 +45,7 @@ ONLY_IN: dict[str, set[str]] = {
     "tokenizers": {"engines"},
     "httpx2": {"engines", "catalog"},
     "zstandard": {"storage"},
+    "sacrebleu": {"evaluation"},
     "starlette": {"serving", "gateway"},
     "cyclopts": {"cli"},
     "pickle": set(),

@@ -367,3 +367,29 @@ def test_an_endpoint_that_is_no_address_is_refused(tmp_path, url):
     )
     assert ran.code == 2
     assert f"--endpoint-url {url!r}: not the address of an object store" in ran.err
+
+
+def test_what_is_wrong_with_the_name_of_an_input_is_said(place):
+    place.put("in/a.jsonl", b'{"id": 1, "text_inputs": "a"}\n')
+
+    def said(url):
+        ran = textmill(
+            *("run", url, "-o", place.url("out.jsonl"), "--engine", "echo"),
+            *("--endpoint-url", place.s3_url),
+        )
+        assert ran.code == 2
+        return ran.err
+
+    assert f"write {place.url('in')}/" in said(place.url("in"))
+    assert "check the name" in said(place.url("other"))
+    missing = said("s3://no-such-bucket/in.jsonl")
+    assert "no-such-bucket" in missing
+    assert "bucket" in missing.replace("no-such-bucket", "")
+
+
+def test_an_endpoint_that_nothing_would_use_is_refused(tmp_path):
+    source = write_lines(tmp_path / "in.jsonl", *ROWS[:1])
+    endpoint = ("--endpoint-url", "http://127.0.0.1:9")
+    ran = textmill("run", source, "-o", tmp_path / "out.jsonl", "--engine", "echo", *endpoint)
+    assert (ran.code, "no input or output is in one" in ran.err) == (2, True)
+    assert textmill("status", tmp_path / "out.jsonl", *endpoint).code == 2

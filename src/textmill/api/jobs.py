@@ -173,7 +173,7 @@ def run(
         max_errors=max_errors,
         fresh=fresh,
         retry_failed=retry_failed,
-        stores=store_options(endpoint_url),
+        stores=store_options(endpoint_url, inputs, output),
         command=command,
     )
     with Prepared(request) as prepared:

@@ -151,7 +151,7 @@ def preview(
         output_filter=output_filter,
         shard=shard,
         sample=sample,
-        stores=store_options(endpoint_url),
+        stores=store_options(endpoint_url, inputs, output),
     )
     return _preview(job)
 

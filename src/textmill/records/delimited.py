@@ -20,8 +20,9 @@ from msgspec import Struct
 
 from textmill.core import JsonText, Record, Rejected
 from textmill.errors import ErrorCode, InputError
+from textmill.records.base import ByteStream
 from textmill.records.builder import RecordBuilder, rejected
-from textmill.records.lines import MAX_LINE_BYTES, ByteSource
+from textmill.records.lines import MAX_LINE_BYTES
 from textmill.records.quoted import QUOTED, BrokenRow, Rows, cut_rows
 from textmill.records.shape import ORDINAL_ID, plan_columns
 from textmill.records.strict import decode_string
@@ -69,7 +70,7 @@ class DelimitedReader:
         self._cells = _Cells(delimiter)
 
     def read(
-        self, source: ByteSource, file: str, first_ordinal: int = 0
+        self, source: ByteStream, file: str, first_ordinal: int = 0
     ) -> Iterator[list[Record | Rejected]]:
         """All rows of one file, in order, a block at a time (256 KiB of input).
 
@@ -91,7 +92,7 @@ class DelimitedReader:
             if rows:
                 yield rows
 
-    def count(self, source: ByteSource, file: str = "the input") -> int:
+    def count(self, source: ByteStream, file: str = "the input") -> int:
         """How many rows `read` yields, and the blank lines that it skips.
 
         Raises `InputError` as `read` does for a header that cannot be one.

@@ -16,12 +16,13 @@ import io
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw
 
 from textmill.core import JsonText, Record, Rejected
 from textmill.errors import InputError, TextmillError, UsageError
+from textmill.records.base import SeekableStream
 from textmill.records.builder import RecordBuilder
 from textmill.records.parquet_columns import ParquetColumns, columns_of_schema
 from textmill.records.unfit import listed
@@ -38,19 +39,6 @@ _READ_AHEAD_BYTES = 64 << 10
 
 _NULL = Raw(b"null")
 _NO_TEXT = Raw(b'""')
-
-
-class SeekableStream(Protocol):
-    """A file's bytes, not decompressed: Parquet is read from its end."""
-
-    def read(self, size: int = -1, /) -> bytes:
-        """At most `size` bytes, all that is left if negative; empty at the end only."""
-
-    def seek(self, offset: int, whence: int = 0, /) -> int:
-        """Move, as `io.IOBase.seek` does."""
-
-    def tell(self) -> int:
-        """The position in bytes."""
 
 
 class ParquetReader:

@@ -24,8 +24,9 @@ from msgspec import Raw
 
 from textmill.core import Record, Rejected
 from textmill.errors import ErrorCode, InvariantError
+from textmill.records.base import ByteStream
 from textmill.records.builder import RecordBuilder, rejected
-from textmill.records.lines import MAX_LINE_BYTES, ByteSource, LongLine, count_lines, read_lines
+from textmill.records.lines import MAX_LINE_BYTES, LongLine, count_lines, read_lines
 from textmill.records.strict import MAX_NESTING
 from textmill.records.unfit import Unfit
 
@@ -151,7 +152,7 @@ class PythonReader:
         self.builder = builder
 
     def read(
-        self, source: ByteSource, file: str, first_ordinal: int = 0
+        self, source: ByteStream, file: str, first_ordinal: int = 0
     ) -> Iterator[list[Record | Rejected]]:
         """All rows, in order, a block at a time; `line` is the item's number, from 1."""
         ordinal = first_ordinal
@@ -162,7 +163,7 @@ class PythonReader:
             yield [self._row(line, ordinal + at, file, n) for at, (n, line) in enumerate(numbered)]
             ordinal += len(block.lines)
 
-    def count(self, source: ByteSource, file: str = "the input") -> int:  # noqa: ARG002  never damaged
+    def count(self, source: ByteStream, file: str = "the input") -> int:  # noqa: ARG002  never damaged
         """How many rows there are."""
         return count_lines(source)
 

@@ -95,7 +95,7 @@ class JobInput(Struct, frozen=True, kw_only=True):
             return stream
         if self.span is not None:
             return ShardStream(cast(Any, stream), *self.span)
-        return cast(ByteStream, decompressed(Stored(cast(BinaryIO, stream)), self.label))
+        return decompressed(Stored(cast(BinaryIO, stream)), self.label)
 
 
 class _Found(Struct, frozen=True):
