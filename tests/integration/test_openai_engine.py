@@ -196,7 +196,7 @@ class TestOneBadRecord:
     @pytest.mark.parametrize("fault", [serving.hang, serving.drip])
     def test_a_text_that_never_ends_is_tried_twice(self, server, fault):
         server.fault_of = serving.by_text({NAMES[1]: fault})
-        outcomes = ask(server, NAMES[:6], concurrency=2, timeout_s=0.3)
+        outcomes = ask(server, NAMES[:6], concurrency=2, timeout_s=1.0)
         assert [type(outcome) for outcome in outcomes].count(Failure) == 1
         assert outcomes[1].code is ErrorCode.TIMEOUT
         assert server.texts.count(NAMES[1]) == 2
