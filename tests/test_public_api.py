@@ -14,6 +14,7 @@ from textmill.cli.run import run as run_command
 from textmill.transform.setup import SetupRequest
 
 PUBLIC = [
+    "Endpoint",
     "ErrorCode",
     "Generator",
     "Job",
@@ -27,6 +28,7 @@ PUBLIC = [
     "preview",
     "run",
     "score",
+    "serve",
     "status",
 ]
 

@@ -7,6 +7,7 @@ The verbs, with the same names and defaults as the command line:
     (now,) = textmill.status("predict.jsonl")
     scores = textmill.score("predict.jsonl", "highlights.jsonl")
     texts = textmill.load("google/flan-t5-large").generate(["Translate to German: Hello"])
+    with textmill.serve("google/flan-t5-large", slo="800ms", port=8080) as endpoint: ...
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from textmill.api.jobs import Job, run
     from textmill.api.previews import Preview, preview
     from textmill.api.scoring import score
+    from textmill.api.serving import Endpoint, serve
     from textmill.api.status import status
     from textmill.evaluation.score import Score, Scores
     from textmill.transform.status import JobStatus
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "Endpoint",
     "ErrorCode",
     "Generator",
     "Job",
@@ -41,10 +44,12 @@ __all__ = [
     "preview",
     "run",
     "score",
+    "serve",
     "status",
 ]
 
 _HOMES = {
+    "Endpoint": "textmill.api.serving",
     "Generator": "textmill.api.generation",
     "Job": "textmill.api.jobs",
     "JobStatus": "textmill.transform.status",
@@ -55,6 +60,7 @@ _HOMES = {
     "preview": "textmill.api.previews",
     "run": "textmill.api.jobs",
     "score": "textmill.api.scoring",
+    "serve": "textmill.api.serving",
     "status": "textmill.api.status",
 }
 

@@ -16,7 +16,6 @@ from textmill.core import Batch, Request
 from textmill.engines.echo import EchoEngine
 from textmill.testing.engines import Venom
 
-
 MODEL = DEMO / "model"
 
 

@@ -40,6 +40,15 @@ The two files are joined by id. The mean is over all references: one without a
 prediction counts as 0, and is counted.""",
 )
 app.command(
+    "textmill.cli.serve:serve",
+    name="serve",
+    help="""Serve a model over HTTP: calls of all clients share batches.
+
+Speaks SageMaker's container and runtime (/invocations, /endpoints/NAME/invocations),
+OpenAI's completions (/v1/completions) and KServe's version 2 (/v2/models/NAME/infer);
+the page at / shows what it does. SIGTERM and Ctrl-C let it finish what it has taken.""",
+)
+app.command(
     "textmill.cli.status:status",
     name="status",
     help="""Show where jobs stand: rows, speed, time left, failures by cause, how to continue.
