@@ -145,6 +145,10 @@ class Backlog:
             self._standing = Load()
         return True
 
+    def holds(self, waiting: Waiting) -> bool:
+        """Whether it still waits here."""
+        return waiting.serial in self._waiting
+
     def standing(self, now: float) -> Load:
         """What is due by now and waits. `now` never goes back."""
         while self._not_due and self._not_due[0][0] <= now:

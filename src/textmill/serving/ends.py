@@ -147,19 +147,21 @@ class LiveEnds:
     def fail_all_taken(self) -> None:
         """The loop broke: what it had will never be answered, and what waits still may be."""
         with self._changed:
-            lost = [entry for entry in self._entries.values() if entry.taken is not None]
+            lost = [e for e in self._entries.values() if not self._backlog.holds(e.waiting)]
             self._running.clear()
             self._busy = 0
-        self.give([Failure(e.waiting.request, ErrorCode.ENGINE_ERROR, _BROKEN) for e in lost])
+        self._fail(lost)
 
     def fail_all(self) -> None:
         """Nothing of what is in here will be answered."""
-        self.fail_all_taken()
         with self._changed:
-            rest = list(self._entries.values())
-            for entry in rest:
+            lost = list(self._entries.values())
+            for entry in lost:
                 self._backlog.discard(entry.waiting)
-        self.give([Failure(e.waiting.request, ErrorCode.ENGINE_ERROR, _BROKEN) for e in rest])
+        self._fail(lost)
+
+    def _fail(self, lost: Sequence[_Entry]) -> None:
+        self.give([Failure(e.waiting.request, ErrorCode.ENGINE_ERROR, _BROKEN) for e in lost])
 
     @property
     def is_empty(self) -> bool:
@@ -216,21 +218,26 @@ class LiveEnds:
         """Answer requests; the calls that are complete with them are done."""
         answers = self._answers(outcomes)
         complete: list[Call] = []
-        with self._changed:
-            now = self._clock.now()
-            for outcome, answer in zip(outcomes, answers, strict=True):
-                entry = self._entries.get(id(outcome.request))
-                if entry is None:
-                    continue
-                _note_steps(entry, outcome)
-                self._forget(entry)
-                if entry.call.settle(entry.position, answer, now):
-                    complete.append(entry.call)
-                self._note_latency(entry, now)
-            if not self._entries:
-                self._health.nothing_waits()
-        for call in complete:
-            call.done.set_result(call.answers())
+        try:
+            with self._changed:
+                now = self._clock.now()
+                for outcome, answer in zip(outcomes, answers, strict=True):
+                    self._land(outcome, answer, now, complete)
+                if not self._entries:
+                    self._health.nothing_waits()
+        finally:  # whatever breaks here, who has all answers gets them
+            for call in complete:
+                call.done.set_result(call.answers())
+
+    def _land(self, outcome: Outcome, answer: Answer, now: float, complete: list[Call]) -> None:
+        entry = self._entries.get(id(outcome.request))
+        if entry is None:
+            return
+        self._forget(entry)
+        if entry.call.settle(entry.position, answer, now):
+            complete.append(entry.call)
+        _note_steps(entry, outcome)
+        self._note_latency(entry, now)
 
     def verdict(self, batch: Batch) -> Verdict:  # noqa: ARG002
         """Every batch is new."""

@@ -43,9 +43,20 @@ class Listen(Struct, frozen=True, kw_only=True):
     def bind(self) -> socket.socket:
         """A socket that listens. Raises `UsageError`."""
         try:
-            found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
-            family, _, _, _, address = found[0]
-            return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+            found = socket.getaddrinfo(
+                self.host, self.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )
+            family, kind, protocol, _, address = found[0]
+            # asyncio sends small answers at once only where the protocol is said to be TCP
+            bound = socket.socket(family, kind, protocol)
+            try:
+                bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                bound.bind(address)
+                bound.listen(_BACKLOG)
+            except BaseException:
+                bound.close()
+                raise
+            return bound
         except (OSError, OverflowError) as error:
             raise UsageError(
                 f"cannot listen on {self.host}:{self.port}: {error}",
