@@ -14,6 +14,7 @@ from textmill.cli.run import run as run_command
 from textmill.transform.setup import SetupRequest
 
 PUBLIC = [
+    "Bench",
     "Endpoint",
     "ErrorCode",
     "Generator",
@@ -24,6 +25,7 @@ PUBLIC = [
     "Scores",
     "TextmillError",
     "UsageError",
+    "bench",
     "load",
     "preview",
     "run",

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from textmill.errors import ErrorCode, TextmillError, UsageError
 
 if TYPE_CHECKING:
+    from textmill.api.benching import Bench, bench
     from textmill.api.generation import Generator, load
     from textmill.api.jobs import Job, run
     from textmill.api.previews import Preview, preview
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "Bench",
     "Endpoint",
     "ErrorCode",
     "Generator",
@@ -40,6 +42,7 @@ __all__ = [
     "Scores",
     "TextmillError",
     "UsageError",
+    "bench",
     "load",
     "preview",
     "run",
@@ -49,6 +52,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Bench": "textmill.api.benching",
     "Endpoint": "textmill.api.serving",
     "Generator": "textmill.api.generation",
     "Job": "textmill.api.jobs",
@@ -56,6 +60,7 @@ _HOMES = {
     "Preview": "textmill.api.previews",
     "Score": "textmill.evaluation.score",
     "Scores": "textmill.evaluation.score",
+    "bench": "textmill.api.benching",
     "load": "textmill.api.generation",
     "preview": "textmill.api.previews",
     "run": "textmill.api.jobs",

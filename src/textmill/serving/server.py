@@ -48,15 +48,13 @@ class Listen(Struct, frozen=True, kw_only=True):
             )
             family, kind, protocol, _, address = found[0]
             # asyncio sends small answers at once only where the protocol is said to be TCP
-            bound = socket.socket(family, kind, protocol)
-            try:
+            with contextlib.ExitStack() as stack:
+                bound = stack.enter_context(socket.socket(family, kind, protocol))
                 bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 bound.bind(address)
                 bound.listen(_BACKLOG)
-            except BaseException:
-                bound.close()
-                raise
-            return bound
+                stack.pop_all()
+                return bound
         except (OSError, OverflowError) as error:
             raise UsageError(
                 f"cannot listen on {self.host}:{self.port}: {error}",
