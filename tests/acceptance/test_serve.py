@@ -180,11 +180,17 @@ def test_schemathesis_finds_no_answer_that_the_document_does_not_promise(tmp_pat
 
     with serving("--engine", "echo", "--quiet") as served:
         done = subprocess.run(
-            [sys.executable, "-m", "schemathesis.cli", "run", f"{served.url}/openapi.json",
-             "--checks", "not_a_server_error,status_code_conformance,content_type_conformance,"
-             "response_schema_conformance", "--max-examples", "100", "--workers", "4",
-             "--exclude-checks", "missing_required_header"],
-            cwd=tmp_path, capture_output=True, text=True, check=False, timeout=900,
-        )  # fmt: skip
+            [
+                Path(sys.executable).with_name("schemathesis"),
+                *("run", f"{served.url}/openapi.json", "--workers", "2", "-n", "100"),
+                *("--checks", "not_a_server_error,status_code_conformance"),
+                *("--checks", "content_type_conformance,response_schema_conformance"),
+            ],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=900,
+        )
         assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
         assert httpx.get(f"{served.url}/ping").status_code == 200

@@ -12,6 +12,18 @@ Schema = dict[str, Any]
 
 _STRING: Schema = {"type": "string"}
 _STRINGS: Schema = {"type": "array", "items": _STRING}
+_ID: Schema = {"type": ["string", "integer", "null"]}
+_TYPES = {
+    "an integer": ["integer"],
+    "one token id": ["integer"],
+    "a number": ["number"],
+    "true or false": ["boolean"],
+    "true, false": ["boolean", "string"],
+    "a text, or a list": ["string", "array"],
+    "a text": ["string"],
+    "a list": ["array"],
+}
+"""JSON types by how a parameter's rule begins."""
 
 
 def _ref(name: str) -> Schema:
@@ -29,7 +41,7 @@ def document(model: str, version: str, limits: Limits) -> dict[str, Any]:
         },
         "paths": _paths(model),
         "components": {
-            "schemas": _schemas(limits),
+            "schemas": _schemas(model, limits),
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
@@ -136,7 +148,7 @@ def _codes(status: int) -> str:
     return ", ".join(code for code in Code if STATUS[code] == status) or "the model said no"
 
 
-def _schemas(limits: Limits) -> dict[str, Any]:
+def _schemas(model: str, limits: Limits) -> dict[str, Any]:
     code = {"type": "string", "enum": [code.value for code in Code]}
     error = _object({"code": code, "message": _STRING}, "code", "message")
     return {
@@ -144,7 +156,7 @@ def _schemas(limits: Limits) -> dict[str, Any]:
         "Parameters": _object(_parameters(), extra=False),
         "Invocation": {"anyOf": [_ref("TextInputs"), _ref("Inputs")]},
         "TextInputs": _object(
-            {"text_inputs": _texts(limits), "id": {}, **_parameters()}, "text_inputs", extra=False
+            {"text_inputs": _texts(limits), "id": _ID, **_parameters()}, "text_inputs", extra=False
         ),
         "Inputs": _object(
             {"inputs": _texts(limits), "parameters": _ref("Parameters")}, "inputs", extra=False
@@ -163,16 +175,31 @@ def _schemas(limits: Limits) -> dict[str, Any]:
         "Completion": _object(
             {
                 "prompt": _texts(limits),
-                "model": _STRING,
+                "model": {"type": "string", "enum": [model]},
                 "max_tokens": {"type": "integer", "minimum": 1},
                 "temperature": {"type": "number"},
                 "n": {"type": "integer", "minimum": 1},
+                "seed": {"type": "integer"},
                 "stop": {"anyOf": [_STRING, _STRINGS]},
             },
             "prompt",
+            extra=False,
         ),
         "CompletionAnswer": _object({"choices": {"type": "array"}}, "choices", "model"),
-        "Infer": _object({"inputs": {"type": "array", "items": _ref("Tensor")}}, "inputs"),
+        "Infer": _object(
+            {
+                "id": _STRING,
+                "inputs": {
+                    "type": "array",
+                    "items": _ref("Tensor"),
+                    "minItems": 1,
+                    "maxItems": 1,
+                },
+                "parameters": _ref("Parameters"),
+            },
+            "inputs",
+            extra=False,
+        ),
         "Tensor": _object(
             {
                 "name": _STRING,
@@ -181,6 +208,7 @@ def _schemas(limits: Limits) -> dict[str, Any]:
                 "data": _STRINGS,
             },
             *("name", "shape", "datatype", "data"),
+            extra=False,
         ),
         "InferAnswer": _object({"outputs": {"type": "array"}}, "outputs", "model_name"),
         "Error": error,
@@ -207,8 +235,15 @@ def _texts(limits: Limits) -> Schema:
 
 def _parameters() -> dict[str, Any]:
     return {
-        name: {"description": parameter.doc}
+        name: {"description": parameter.doc, **_type(parameter.rule)}
         for parameter in PARAMETERS
         if not parameter.model_only
         for name in (parameter.name, *parameter.aliases)
     }
+
+
+def _type(rule: str) -> Schema:
+    """The JSON types that a parameter's rule allows."""
+    words = rule.removeprefix("must be ")
+    found = next(types for beginning, types in _TYPES.items() if words.startswith(beginning))
+    return {"type": [*found, "null"] if words.endswith("or null") else found}
