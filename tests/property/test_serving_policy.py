@@ -312,13 +312,17 @@ def test_a_longer_queue_is_never_predicted_to_be_quicker(loads, parallel, runnin
 
 def test_safety_rises_with_misses_and_falls_slowly():
     safety = Safety()
-    for _ in range(10):
-        safety.answered(missed=True)
+    for _ in range(5):
+        safety.missed()
     high = safety.factor
-    assert high > 1.4
+    assert high > 1.5
     for _ in range(10):
-        safety.answered(missed=False)
-    assert 1.4 < safety.factor < high
+        safety.kept(0.9, 0.8)
+    near = safety.factor
+    for _ in range(10):
+        safety.kept(0.1, 0.8)
+    assert safety.factor < near < high < safety.factor + 0.1
+    assert high - near < near - safety.factor
 
 
 def test_steps_follow_the_answers_but_keep_to_the_parameters():

@@ -6,8 +6,12 @@ from msgspec import Struct
 
 from textmill.serving.cost import CostModel, Work
 
-_SAFETY_UP, _SAFETY_DOWN = 0.05, 0.002
-_LEAST_SAFETY, _MOST_SAFETY = 1.0, 3.0
+_RAISE, _LOWER, _LOWER_FAST = 0.2, 0.0005, 0.002
+_LEAST_SAFETY, _MOST_SAFETY = 1.1, 3.0
+_FAR_BELOW = 0.6
+
+LATE_SHARE = 0.95
+"""Of the target: an answer that takes longer is a warning, before one takes too long."""
 
 
 class Load(Struct, frozen=True, kw_only=True):
@@ -71,12 +75,20 @@ class Pace(Struct, frozen=True, kw_only=True):
 
 
 class Safety:
-    """How much longer than predicted answers take: raised by each miss, lowered by each success."""
+    """How much longer than predicted answers may take.
+
+    Raised by each batch that is too late for some of its calls, lowered by each answer in time: a
+    little, or more where the answer came much sooner than the factor allows for.
+    """
 
     def __init__(self) -> None:
         self.factor = _LEAST_SAFETY
 
-    def answered(self, *, missed: bool) -> None:
-        """Something that was let in was answered, in time or not."""
-        change = _SAFETY_UP if missed else -_SAFETY_DOWN
-        self.factor = min(_MOST_SAFETY, max(_LEAST_SAFETY, self.factor + change))
+    def missed(self) -> None:
+        """A batch was too late."""
+        self.factor = min(_MOST_SAFETY, self.factor + _RAISE)
+
+    def kept(self, seconds: float, predicted: float) -> None:
+        """An answer came in time, after so many seconds."""
+        far = seconds < predicted * self.factor * _FAR_BELOW
+        self.factor = max(_LEAST_SAFETY, self.factor - (_LOWER_FAST if far else _LOWER))

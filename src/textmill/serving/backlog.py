@@ -3,8 +3,9 @@
 Each request has a due time, which orders them. The texts of a list are due one after the other,
 at the pace at which the engine computes them, so that a long list is served between the others'
 requests and not before them. The oldest due always goes next; beside it go those that may share
-its batch, the nearest in length first. So nobody waits for ever: a request is passed over only by
-those that help to fill a batch whose first one is due before it.
+its batch, the nearest in length first, out of those that are due soonest. So nobody waits for
+ever: a request is passed over only by those that help to fill a batch whose first one is due
+before it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,13 @@ from textmill.core import Request
 from textmill.serving.admission import Load
 from textmill.serving.cost import CostModel, Work
 
-_Place = tuple[int, float, int]
+REACH = 4.0
+"""Batches' worth of the oldest requests that are looked at for neighbours in length."""
+
+REACH_IN_TIME = 2.0
+"""The same where there is a latency target: who came first must not wait for equal lengths."""
+
+_Due = tuple[float, int, "Waiting"]
 
 
 class Waiting:
@@ -98,22 +105,32 @@ class Draft(Struct, frozen=True):
     def fits(self, ceiling: Ceiling, max_weight: int) -> bool:
         """Whether the batch keeps every limit."""
         tokens = self.padded_tokens(padded=ceiling.padded)
-        if tokens > ceiling.tokens or self.weight > max_weight:
+        return self._keeps(tokens, ceiling, max_weight, 1.0)
+
+    def within(self, ceiling: Ceiling, max_weight: int, batches: float) -> bool:
+        """Whether it could be so many batches, were there no padding."""
+        return self._keeps(self.tokens, ceiling, max_weight, batches)
+
+    def _keeps(self, tokens: int, ceiling: Ceiling, max_weight: int, times: float) -> bool:
+        if tokens > ceiling.tokens * times or self.weight > max_weight * times:
             return False
         if ceiling.seconds is None:
             return True
         work = Work(padded_tokens=tokens, steps=ceiling.steps, row_steps=self.row_steps)
-        return ceiling.cost.predict(work) <= ceiling.seconds
+        return ceiling.cost.predict(work) <= ceiling.seconds * times
 
 
 class Backlog:
     """All requests that wait. Each is added once, and leaves by `select` or `discard`."""
 
-    def __init__(self) -> None:
-        self._by_due: list[tuple[float, int, Waiting]] = []
-        self._groups: dict[Hashable, list[tuple[_Place, Waiting]]] = {}
+    def __init__(self, *, reach: float = REACH) -> None:
+        """`reach`: 1 keeps the order of the due times but for what does not fit; more of it lets
+        batches be of more equal lengths."""
+        self._reach = reach
+        self._by_due: list[_Due] = []
+        self._groups: dict[Hashable, list[_Due]] = {}
         self._waiting: dict[int, Waiting] = {}
-        self._not_due: list[tuple[float, int, Waiting]] = []
+        self._not_due: list[_Due] = []
         self._standing = Load()
         self.tokens = 0
 
@@ -122,10 +139,11 @@ class Backlog:
 
     def add(self, waiting: Waiting) -> None:
         """Its serial must be one that no other has had."""
+        entry = (waiting.due, waiting.serial, waiting)
         self._waiting[waiting.serial] = waiting
-        heappush(self._by_due, (waiting.due, waiting.serial, waiting))
-        heappush(self._not_due, (waiting.due, waiting.serial, waiting))
-        insort(self._groups.setdefault(waiting.key, []), (_place(waiting), waiting), key=_first)
+        heappush(self._by_due, entry)
+        heappush(self._not_due, entry)
+        insort(self._groups.setdefault(waiting.key, []), entry)
         self.tokens += waiting.tokens
 
     def discard(self, waiting: Waiting) -> bool:
@@ -133,7 +151,7 @@ class Backlog:
         if self._waiting.pop(waiting.serial, None) is None:
             return False
         group = self._groups[waiting.key]
-        del group[bisect_left(group, _place(waiting), key=_first)]
+        del group[bisect_left(group, (waiting.due, waiting.serial, waiting))]
         if not group:
             del self._groups[waiting.key]
         self.tokens -= waiting.tokens
@@ -179,47 +197,46 @@ class Backlog:
 
     def _gather(self, oldest: Waiting, ceiling: Ceiling, idle: int) -> list[Waiting]:
         group = self._groups[oldest.key]
-        most = ceil(len(group) / max(1, idle))
         max_weight = oldest.request.params.batch_size or ceiling.rows
-        at = bisect_left(group, _place(oldest), key=_first)
-        draft = Draft(0, 0, 0, 0, 0.0).joined(oldest)
-        chosen, shorter, longer = [oldest], at - 1, at + 1
-        while len(chosen) < most and (shorter >= 0 or longer < len(group)):
-            goes_down = _nearer_is_shorter(group, oldest.tokens, shorter, longer)
-            candidate = group[shorter if goes_down else longer][1]
+        most = ceil(len(group) / max(1, idle))
+        near = self._soonest(group, ceiling, max_weight)
+        near.sort(key=lambda waiting: (abs(waiting.tokens - oldest.tokens), waiting.due))
+        draft = Draft(0, 0, 0, 0, 0.0)
+        chosen: list[Waiting] = []
+        shorter = longer = True
+        for candidate in near:
+            if len(chosen) == most or not (shorter or longer):
+                break
+            is_longer = candidate.tokens > oldest.tokens
+            if chosen and not (longer if is_longer else shorter):
+                continue
             larger = draft.joined(candidate)
-            fits = larger.fits(ceiling, max_weight) and _worth(draft, candidate, ceiling)
-            if fits:
+            if not chosen or (
+                larger.fits(ceiling, max_weight) and _worth(draft, candidate, ceiling)
+            ):
                 chosen.append(candidate)
                 draft = larger
-            if goes_down:
-                shorter = shorter - 1 if fits else -1
+            elif is_longer:
+                longer = False
             else:
-                longer = longer + 1 if fits else len(group)
+                shorter = False
         return chosen
+
+    def _soonest(self, group: list[_Due], ceiling: Ceiling, max_weight: int) -> list[Waiting]:
+        """The oldest of a group: as many as make `reach` batches, and the first in any case."""
+        found: list[Waiting] = []
+        draft = Draft(0, 0, 0, 0, 0.0)
+        for _, _, waiting in group:
+            draft = draft.joined(waiting)
+            if found and not draft.within(ceiling, max_weight, self._reach):
+                break
+            found.append(waiting)
+        return found
 
 
 def load_of(waiting: Waiting) -> Load:
     """One request as a load."""
     return Load(tokens=waiting.tokens, row_steps=waiting.rows * waiting.steps, texts=1)
-
-
-def _place(waiting: Waiting) -> _Place:
-    return (waiting.tokens, waiting.due, waiting.serial)
-
-
-def _first(entry: tuple[_Place, Waiting]) -> _Place:
-    return entry[0]
-
-
-def _nearer_is_shorter(
-    group: list[tuple[_Place, Waiting]], tokens: int, shorter: int, longer: int
-) -> bool:
-    """Which of the two neighbours is nearer in length; of two as near, the one due first."""
-    if shorter < 0 or longer >= len(group):
-        return shorter >= 0
-    below, above = group[shorter][1], group[longer][1]
-    return (tokens - below.tokens, below.due) <= (above.tokens - tokens, above.due)
 
 
 def _worth(draft: Draft, candidate: Waiting, ceiling: Ceiling) -> bool:

@@ -45,6 +45,7 @@ class Call:
 
     done: gets the answers, in the order of the requests; or what the endpoint broke of.
     deadline: when the client has gone, by the endpoint's clock; None if it waits for ever.
+    predicted: seconds that its first answer was expected to take when it was let in.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Call:
         self.done.set_running_or_notify_cancel()  # whoever waits may stop, but not cancel it
         self.waiting: list[Waiting] = []
         self.cancelled = False
+        self.predicted = 0.0
         self.batch_rows = 0
         self.started: float | None = None
         self.finished: float | None = None

@@ -19,8 +19,8 @@ from textmill.batching.scheduler import BatchLimits, decoded_rows, numbered
 from textmill.core import Batch, Completion, Failure, Outcome, Request
 from textmill.engines.base import Engine, Tokenizer
 from textmill.errors import ErrorCode
-from textmill.serving.admission import Load, Pace, Safety
-from textmill.serving.backlog import Backlog, Ceiling, Waiting, load_of
+from textmill.serving.admission import LATE_SHARE, Load, Pace, Safety
+from textmill.serving.backlog import REACH, REACH_IN_TIME, Backlog, Ceiling, Waiting, load_of
 from textmill.serving.budget import Budget
 from textmill.serving.calls import Answer, Call, Generated
 from textmill.serving.cost import CostModel, Steps, Work
@@ -65,6 +65,7 @@ class _Running(Struct):
     full: bool
     since: float | None = None
     steps: list[int] = []
+    late: bool = False
 
 
 class LiveEnds:
@@ -90,7 +91,7 @@ class LiveEnds:
         self._slo, self._health, self._metrics = slo_seconds, health, metrics
         self._budget = Budget(batch_limits.max_batch_tokens, slo_seconds=slo_seconds)
         self._cost, self._steps, self._safety = CostModel(), Steps(), Safety()
-        self._backlog = Backlog()
+        self._backlog = Backlog(reach=REACH if slo_seconds is None else REACH_IN_TIME)
         self._entries: dict[int, _Entry] = {}
         self._running: list[_Running] = []
         self._busy = 0
@@ -264,6 +265,8 @@ class LiveEnds:
             self._start_clocks(now)
             if running is None or running.since is None:
                 return
+            if running.late:
+                self._safety.missed()
             if running.steps:
                 self._health.batch_done(work_left=bool(self._entries))
             if len(running.steps) == len(batch.requests):
@@ -350,30 +353,30 @@ class LiveEnds:
 
     def _admit(self, call: Call, entries: Sequence[_Entry], now: float) -> None:
         self._refuse_if_closing()
-        self._check_time(load_of(entries[0].waiting), call.deadline, now)
+        call.predicted = self._check_time(load_of(entries[0].waiting), call.deadline, now)
         texts = len(self._backlog) + len(entries)
         tokens = self._backlog.tokens + sum(entry.waiting.tokens for entry in entries)
         if self._backlog and (
             texts > self._limits.max_waiting_texts or tokens > self._limits.max_waiting_tokens
         ):
-            raise self._overloaded("too much waits already", self._wait(Load(), now))
+            seconds = self._pace(now).seconds_until_done(self._backlog.standing(now))
+            raise self._overloaded("too much waits already", seconds)
 
-    def _check_time(self, own: Load, deadline: float | None, now: float) -> None:
-        """Refuse what cannot be answered within the target, or before its deadline."""
-        if self._slo is None and deadline is None:
-            return
+    def _check_time(self, own: Load, deadline: float | None, now: float) -> float:
+        """Refuse what cannot be answered within the target, or before its deadline.
+
+        Returns the seconds that it will take by the cost model.
+        """
+        predicted = self._pace(now).seconds_until_done(self._backlog.standing(now) + own)
         if not self._backlog and not self._running:
-            return  # it cannot be answered sooner
-        seconds = self._wait(own, now)
+            return predicted  # it cannot be answered sooner
+        seconds = predicted * self._safety.factor
         if self._slo is not None and seconds > self._slo:
             message = f"an answer would take {seconds:.2f} s, the target is {self._slo:g} s"
             raise self._overloaded(message, seconds - self._slo)
-        if deadline is not None and now + seconds > deadline:
-            raise self._overloaded(f"an answer would take {seconds:.2f} s", seconds)
-
-    def _wait(self, own: Load, now: float) -> float:
-        load = self._backlog.standing(now) + own
-        return self._pace(now).seconds_until_done(load) * self._safety.factor
+        if deadline is not None and now + predicted > deadline:
+            raise self._overloaded(f"an answer would take {predicted:.2f} s", predicted)
+        return predicted
 
     def _pace(self, now: float) -> Pace:
         return Pace(
@@ -437,8 +440,13 @@ class LiveEnds:
         return self._padded_tokens([e.waiting for e in entries]) > self._budget.tokens * 0.8
 
     def _note_latency(self, entry: _Entry, now: float) -> None:
-        if self._slo is not None:
-            self._safety.answered(missed=now - entry.waiting.due > self._slo)
+        if self._slo is None:
+            return
+        seconds = now - entry.waiting.due
+        if seconds <= self._slo * LATE_SHARE:
+            self._safety.kept(seconds, entry.call.predicted)
+        elif entry.running is not None:
+            entry.running.late = True
 
     def _learn(self, running: _Running, seconds: float) -> None:
         requests = running.batch.requests
