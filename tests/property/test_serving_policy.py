@@ -317,7 +317,7 @@ def test_safety_rises_with_misses_and_falls_slowly():
     high = safety.factor
     assert high > 1.5
     for _ in range(10):
-        safety.kept(0.9, 0.8)
+        safety.kept(0.9, 0.4)
     near = safety.factor
     for _ in range(10):
         safety.kept(0.1, 0.8)
