@@ -367,9 +367,9 @@ class LiveEnds:
 
         Returns the seconds that it will take by the cost model.
         """
-        predicted = self._pace(now).seconds_until_done(self._backlog.standing(now) + own)
         if not self._backlog and not self._running:
-            return predicted  # it cannot be answered sooner
+            return 0.0  # it cannot be answered sooner
+        predicted = self._pace(now).seconds_until_done(self._backlog.standing(now) + own)
         seconds = predicted * self._safety.factor
         if self._slo is not None and seconds > self._slo:
             message = f"an answer would take {seconds:.2f} s, the target is {self._slo:g} s"

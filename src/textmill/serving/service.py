@@ -92,14 +92,16 @@ class Service:
         if shared is None:
             shared = _Shared(asyncio.create_task(self._compute(read(body), deadline)))
             self._replays.keep(key, shared)
-            shared.task.add_done_callback(lambda task: self._forget_failed(key, task))
+            shared.task.add_done_callback(lambda task: self._note_replay(key, task))
         grace = _RETRY_GRACE_S if _will_retry(request) else 0.0
         return await self._wait(request, shared, grace=grace)
 
-    def _forget_failed(self, key: Hashable, task: asyncio.Task[Done]) -> None:
+    def _note_replay(self, key: Hashable, task: asyncio.Task[Done]) -> None:
         """What was refused, or has failed, may be tried again."""
         if task.cancelled() or task.exception() is not None:
             self._replays.drop(key)
+        else:
+            self._replays.answered(key, len(task.result().reply.body))
 
     async def _wait(self, request: Request, shared: _Shared, *, grace: float) -> Done:
         """Wait for the work, or until the client leaves; work that nobody waits for is dropped."""
