@@ -21,8 +21,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import textmill
 from common import DATA, PROMPT, report
+
+import textmill
 from textmill.serving.load.arrivals import poisson
 from textmill.serving.load.process import served
 from textmill.serving.load.wire import Client, Target
@@ -127,87 +128,6 @@ def overload(url: str, rate: float, seconds: float, calls: Sequence[bytes]) -> d
         "refused": len(refused),
         "refusal_p50_ms": round(1000 * refused[len(refused) // 2], 1) if refused else None,
     }
-
-
-def main() -> tuple[float, list[float]]:
-        target = Target.of(url, path="/invocations")
-        if kind == "jsonlines":
-            headers = target.headers.replace("application/json", "application/jsonlines")
-            target = Target(host=target.host, port=target.port, path=target.path, headers=headers)
-        client = Client(target)
-        began = time.perf_counter()
-        each = await closed_loop(client, calls, clients)
-        elapsed = time.perf_counter() - began
-        await client.close()
-        return elapsed, each
-
-    return asyncio.run(main())
-
-
-def alone(url: str, rows: Sequence[dict[str, object]]) -> tuple[float, float]:
-    """Median seconds of a call: bare, and over HTTP, in turn."""
-    bare, http = [], []
-    with textmill.load("demo") as model:
-        for row in rows:
-            began = time.perf_counter()
-            model.generate([str(row["text_inputs"])], **LENGTH)
-            bare.append(time.perf_counter() - began)
-            _, (seconds,) = over_http(url, bodies([row]), 1)
-            http.append(seconds)
-    return statistics.median(bare), statistics.median(http)
-
-
-def run_job(rows: Sequence[dict[str, object]]) -> float:
-    """Seconds that `textmill run` takes, without the loading of the model."""
-    with tempfile.TemporaryDirectory() as folder:
-        job = textmill.run(rows, Path(folder) / "out.jsonl", model="demo")
-        return float(job.manifest["run"]["seconds"])
-
-
-def overload(url: str, rate: float, seconds: float, calls: Sequence[bytes]) -> dict[str, object]:
-    """Open loop at a rate; what became of the calls."""
-    found: list[tuple[int, float]] = []
-
-    async def main() -> None:
-        client = Client(Target.of(url, path="/invocations"))
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-
-        async def one(due: float, body: bytes) -> None:
-            answer = await client.post(body)
-            found.append((answer.status, loop.time() - due))
-
-        tasks = []
-        for n, moment in enumerate(poisson(rate, seconds, 1)):
-            await asyncio.sleep(max(0.0, began + moment - loop.time()))
-            tasks.append(asyncio.create_task(one(began + moment, calls[n % len(calls)])))
-        await asyncio.gather(*tasks)
-        await client.close()
-
-    asyncio.run(main())
-    ok = sorted(s for status, s in found if status == 200)
-    refused = sorted(s for status, s in found if status == 429)
-    return {
-        "sent": len(found),
-        "ok_per_s": round(len(ok) / seconds, 1),
-        "p99_s": round(ok[int(0.99 * len(ok))], 3) if ok else None,
-        "refused": len(refused),
-        "refusal_p50_ms": round(1000 * refused[len(refused) // 2], 1) if refused else None,
-    }
-
-
-def memory_mb(port: int) -> float:
-    """Resident memory of the server's process that listens on a port."""
-    pids = subprocess.run(
-        ["pgrep", "-f", "textmill serve --model demo"], capture_output=True, text=True, check=False
-    )
-    sizes = [
-        int(line.split()[1])
-        for pid in pids.stdout.split()
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines()
-        if line.startswith("VmRSS")
-    ]
-    return max(sizes, default=0) / 1024
 
 
 def main() -> None:

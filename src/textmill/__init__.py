@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from textmill.api.scoring import score
     from textmill.api.serving import Endpoint, serve
     from textmill.api.status import status
-    from textmill.evaluation.score import Score, Scores
+    from textmill.evaluation.results import Score, Scores
     from textmill.transform.status import JobStatus
 
 __version__ = "0.1.0.dev0"
@@ -58,8 +58,8 @@ _HOMES = {
     "Job": "textmill.api.jobs",
     "JobStatus": "textmill.transform.status",
     "Preview": "textmill.api.previews",
-    "Score": "textmill.evaluation.score",
-    "Scores": "textmill.evaluation.score",
+    "Score": "textmill.evaluation.results",
+    "Scores": "textmill.evaluation.results",
     "bench": "textmill.api.benching",
     "load": "textmill.api.generation",
     "preview": "textmill.api.previews",

@@ -361,3 +361,24 @@ class TestFlags:
             with pytest.raises(EngineError, match=r"text 1: .*poison"):
                 model.generate(["ab", "POISON"])
             assert model.generate("ef", max_new_tokens=1) == ["f"]
+
+
+def test_waiting_for_a_busy_server_is_told_as_it_happens_and_counted(server, tmp_path):
+    server.faults = [None, reply(503)]
+    ran = ask(server, tmp_path)
+    assert ran.code == 0
+    (line,) = [line for line in ran.err.splitlines() if line.startswith("note: ")]
+    assert "503" in line
+    assert "waiting 0." in line
+    assert manifest(tmp_path)["run"]["events"]["waited"] >= 1
+    assert "note: the server was waited for 1 time" in ran.out
+
+
+def test_rows_that_failed_come_with_the_line_that_retries_them(server, tmp_path):
+    server.fault_of = serving.by_text({"text number 3": reply(400)})
+    ran = ask(server, tmp_path)
+    (line,) = [line for line in ran.out.splitlines() if line.startswith("retry ")]
+    assert line.startswith(f"retry     textmill run {tmp_path}/in.jsonl")
+    assert line.endswith(" --retry-failed")
+    shown = textmill("status", tmp_path / "out.jsonl").out
+    assert f"to compute failed rows again:  {line.removeprefix('retry     ')}" in shown

@@ -491,3 +491,12 @@ def test_looking_again_finds_the_same(tmp_path):
     finished(tmp_path, b"{", row(1))
     reader = StatusReader(tmp_path)
     assert reader.read() == reader.read() == python.status(tmp_path)
+
+
+def test_a_job_that_its_error_budget_stopped_is_continued_with_a_larger_one(tmp_path):
+    source = write_lines(tmp_path / "in.jsonl", *({"id": n} for n in range(9)), {"text_inputs": ""})
+    run = ("run", source, "-o", tmp_path / "out.jsonl", "--engine", "echo", "--max-errors", "2")
+    assert textmill(*run).code == 4
+    shown = textmill("status", tmp_path / "out.jsonl").out
+    (line,) = [line for line in shown.splitlines() if line.startswith("to continue: ")]
+    assert int(line.rpartition("--max-errors ")[2]) > 2

@@ -16,6 +16,7 @@ from textmill.batching.scheduler import Scheduler
 from textmill.core import Batch, Failure, Outcome, Request
 from textmill.engines.base import BatchError, Engine, Interruptible
 from textmill.errors import EngineError, ErrorCode, InvariantError
+from textmill.telemetry import Action, note
 
 
 class Source(Protocol):
@@ -307,7 +308,9 @@ class Loop:
         if not self._flights:
             self._idle_since = self._clock.now()
         if failure.code is ErrorCode.OOM:
-            self._journal.shrunk(self._scheduler.shrink(batch))
+            tokens = self._scheduler.shrink(batch)
+            self._journal.shrunk(tokens)
+            note(Action.SHRUNK, f"memory ran out: batches have at most {tokens:,} tokens from now")
         self._split(batch)
         return ()
 

@@ -34,10 +34,11 @@ with such columns, and may carry parameters of its own; any other shape goes thr
 app.command(
     "textmill.cli.score:score",
     name="score",
-    help="""Score predictions against references with ROUGE.
+    help="""Score predictions against references; compare two systems.
 
-The two files are joined by id. The mean is over all references: one without a
-prediction counts as 0, and is counted.""",
+The files are joined by id. The mean is over all references: one without a
+prediction counts as 0, and is counted. --baseline tells whether one system
+is better than another, and --by where.""",
 )
 app.command(
     "textmill.cli.serve:serve",

@@ -19,6 +19,7 @@ from textmill.engines.base import BatchError, Capabilities
 from textmill.engines.flights import Flight, Flights
 from textmill.engines.process import Exit, Wakeup, WorkerProcess
 from textmill.errors import EngineError, ErrorCode, ModelError
+from textmill.telemetry import Action, note
 
 DEFAULT_TIMEOUT_S = 600.0
 
@@ -203,11 +204,13 @@ class IsolatedEngine:
                 "with max_new_tokens",
                 code=ErrorCode.TIMEOUT,
             )
+            note(Action.RESTARTED, f"a batch was {error.message}; the engine is started again")
             _blame(self._flights.overdue(latest), error)
 
     def _died(self, worker: WorkerProcess, error: EngineError, tries: int) -> None:
         fresh = not worker.answered
         self._end()
+        note(Action.RESTARTED, f"{error.message}; it is started again")
         _blame(self._flights.died(tries=tries, fresh=fresh), error)
 
     def _end(self) -> None:
@@ -224,6 +227,7 @@ class IsolatedEngine:
             if not self._worker.loaded:
                 self._end()
                 deaths.append(_death(event))
+                note(Action.RESTARTED, f"the engine's process {deaths[-1]} while it was loading")
                 time.sleep(pause_before_next_load(deaths))
         return self._worker
 

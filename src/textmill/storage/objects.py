@@ -39,6 +39,8 @@ class ObjectStore:
     While a lock of it is held, everything that writes checks that first.
     """
 
+    writes_late = True
+
     def __init__(self, address: Address, prefix: str, options: StoreOptions) -> None:
         self.options, self.sync_seconds = options, options.sync_seconds
         self._prefix = prefix
