@@ -29,7 +29,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"params", "storage", "records", "catalog", "engines", "batching"}
     | {"transform", "serving", "evaluation", "settings"},
     "gateway": BASE | {"api", "params", "records", "storage", "catalog", "transform", "serving"},
-    "cli": BASE | {"api", "settings", "params", "catalog", "transform", "evaluation", "gateway"},
+    "cli": BASE
+    | {"api", "settings", "params", "catalog", "transform", "serving", "evaluation", "gateway"},
     "testing": BASE | {"engines", "storage", "batching", "records", "params"},
 }
 
@@ -47,6 +48,7 @@ ONLY_IN: dict[str, set[str]] = {
     "zstandard": {"storage"},
     "sacrebleu": {"evaluation"},
     "starlette": {"serving", "gateway"},
+    "uvicorn": {"serving", "gateway"},
     "cyclopts": {"cli"},
     "pickle": set(),
     "tarfile": set(),

@@ -16,6 +16,8 @@ from textmill.cli.score import score as score_command
 from textmill.transform.setup import SetupRequest
 
 PUBLIC = [
+    "Bench",
+    "Endpoint",
     "ErrorCode",
     "Generator",
     "Job",
@@ -25,10 +27,12 @@ PUBLIC = [
     "Scores",
     "TextmillError",
     "UsageError",
+    "bench",
     "load",
     "preview",
     "run",
     "score",
+    "serve",
     "status",
 ]
 

@@ -41,6 +41,23 @@ prediction counts as 0, and is counted. --baseline tells whether one system
 is better than another, and --by where.""",
 )
 app.command(
+    "textmill.cli.serve:serve",
+    name="serve",
+    help="""Serve a model over HTTP: calls of all clients share batches.
+
+Speaks SageMaker's container and runtime (/invocations, /endpoints/NAME/invocations),
+OpenAI's completions (/v1/completions) and KServe's version 2 (/v2/models/NAME/infer);
+the page at / shows what it does. SIGTERM and Ctrl-C let it finish what it has taken.""",
+)
+app.command(
+    "textmill.cli.bench:bench",
+    name="bench",
+    help="""Load a server as its users would, and find the highest rate that keeps a target.
+
+Calls come at random moments whether or not earlier ones are answered, and latencies
+count from the moment a call was due.""",
+)
+app.command(
     "textmill.cli.status:status",
     name="status",
     help="""Show where jobs stand: rows, speed, time left, failures by cause, how to continue.
