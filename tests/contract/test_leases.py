@@ -17,7 +17,7 @@ from support.s3_server import Call, Fault, Proxy, always, proxy_before, times
 from support.stores import BUCKET
 from support.waiting import wait_for
 from textmill.errors import OutputError
-from textmill.storage.bucket import Address, StoreOptions
+from textmill.storage.connecting import Address, StoreOptions
 from textmill.storage.objects import ObjectLock, ObjectStore
 
 SECONDS = 3.0
@@ -217,7 +217,7 @@ def test_a_run_that_finds_its_lock_gone_is_out(proxy: Proxy, prefix: str) -> Non
 RUN = f"""
 import sys
 from textmill.errors import OutputError
-from textmill.storage.bucket import Address, StoreOptions
+from textmill.storage.connecting import Address, StoreOptions
 from textmill.storage.objects import ObjectStore
 
 options = StoreOptions(endpoint_url=sys.argv[1], lease_seconds={SECONDS})
