@@ -321,8 +321,8 @@ def test_dry_run_writes_nothing(tmp_path):
     assert ran.code == 0
     assert "text number 0" in ran.out
     assert "40 texts are longer and would be refused (too_long)" in ran.out
-    assert "1 rows would fail with bad_json" in ran.out
-    assert "1 rows would fail with duplicate_id" in ran.out
+    assert "1 row would fail with bad_json" in ran.out
+    assert "1 row would fail with duplicate_id" in ran.out
     assert [p.name for p in tmp_path.iterdir()] == ["in.jsonl"]
 
 
