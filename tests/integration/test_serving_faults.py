@@ -400,3 +400,38 @@ def test_answers_are_not_held_back_for_larger_packets():
         with listening_socket:
             assert listening_socket.proto == socket.IPPROTO_TCP
         assert min(seconds) < 0.035
+
+
+def test_no_text_of_a_caller_reaches_the_log_even_by_an_exception(caplog):
+    model = echo_model(type("Engine", (EchoEngine,), {})())
+    endpoint = Endpoint(model)
+    endpoint.start()
+    real = endpoint.prepare
+
+    def quoting(rows):
+        raise ValueError(f"cannot work on {rows[0].texts[0]!r}")
+
+    try:
+        with listening(endpoint) as url:
+            endpoint.prepare = quoting
+            answer = ask(url, "PRIVATE WORDS")
+            assert answer.status_code == 500
+            assert "PRIVATE" not in answer.text
+            endpoint.prepare = real
+            assert ask(url).status_code == 200
+    finally:
+        endpoint.close(5.0)
+    assert "a call broke" in caplog.text
+    assert "ValueError" in caplog.text
+    assert "PRIVATE" not in caplog.text
+
+
+def test_what_an_engine_says_of_itself_is_for_the_log(caplog):
+    poison = PoisonEngine(
+        EchoEngine(), lambda r: b"bad" in bytes(r.ids), error=EngineError("/secret/model.bin broke")
+    )
+    with echo_endpoint(poison) as endpoint, listening(endpoint) as url:
+        answer = ask(url, "bad")
+        assert (answer.status_code, answer.json()["code"]) == (500, "engine_error")
+        assert "/secret" not in answer.text
+    assert "/secret/model.bin broke" in caplog.text
