@@ -435,3 +435,21 @@ def test_what_an_engine_says_of_itself_is_for_the_log(caplog):
         assert (answer.status_code, answer.json()["code"]) == (500, "engine_error")
         assert "/secret" not in answer.text
     assert "/secret/model.bin broke" in caplog.text
+
+
+def test_an_endpoint_before_another_server_asks_it_for_all_calls_at_once():
+    """Calls that come one after the other do not wait for each other's answers."""
+    import textmill
+    from support.openai_server import running, turned
+
+    with running() as upstream, textmill.serve(upstream.url, concurrency=8) as endpoint:
+        upstream.peak, upstream.gather = 0, 6  # nothing is answered until six are there
+        with ThreadPoolExecutor(6) as pool:
+
+            def late(n):
+                time.sleep(0.05 * n)
+                return endpoint.generate([f"text {n}"])
+
+            found = list(pool.map(late, range(6)))
+        assert found == [[turned(f"text {n}")] for n in range(6)]
+        assert upstream.peak >= 6
