@@ -10,7 +10,8 @@ DEMO := demo-output
 DEMO_DATA := src/textmill/assets/demo/data/packages.jsonl
 
 # Many tests wait for processes and clocks, so a worker for each core is busy about half its time.
-PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
+# Four at most: each comes to hold a gigabyte, with torch and the models it has loaded.
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 .PHONY: demo test test-full docs lock clean
 

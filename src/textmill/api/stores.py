@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from textmill.errors import UsageError
 from textmill.settings import read_settings
-from textmill.storage.bucket import StoreOptions
+from textmill.storage.connecting import StoreOptions
 from textmill.storage.opening import MANIFEST_SUFFIX, is_url
 
 

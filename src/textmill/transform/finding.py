@@ -8,7 +8,7 @@ from pathlib import Path
 
 from textmill.errors import UsageError
 from textmill.storage.base import Store, input_errors
-from textmill.storage.bucket import StoreOptions
+from textmill.storage.connecting import StoreOptions
 from textmill.storage.local import LocalStore
 from textmill.storage.opening import is_url, open_store
 from textmill.transform.job import JobFolder

@@ -19,7 +19,7 @@ from textmill.records.formats import (
 )
 from textmill.records.jsonpath import Path as JsonPath
 from textmill.records.jsonpath import parse_path
-from textmill.storage.bucket import StoreOptions
+from textmill.storage.connecting import StoreOptions
 from textmill.storage.opening import open_store
 from textmill.transform.inputs import JobInput
 from textmill.transform.job import JobFolder

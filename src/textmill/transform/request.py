@@ -11,7 +11,7 @@ from msgspec import Struct
 from textmill.errors import UsageError
 from textmill.records.shape import ORDINAL_ID
 from textmill.records.split import parse_shard
-from textmill.storage.bucket import StoreOptions
+from textmill.storage.connecting import StoreOptions
 from textmill.transform.arguments import check_types
 from textmill.transform.inputs import ReadOptions
 from textmill.transform.plan import check_sample
