@@ -401,3 +401,56 @@ def test_answers_are_not_held_back_for_larger_packets():
         with listening_socket:
             assert listening_socket.proto == socket.IPPROTO_TCP
         assert min(seconds) < 0.035
+
+
+def test_no_text_of_a_caller_reaches_the_log_even_by_an_exception(caplog):
+    model = echo_model(type("Engine", (EchoEngine,), {})())
+    endpoint = Endpoint(model)
+    endpoint.start()
+    real = endpoint.prepare
+
+    def quoting(rows):
+        raise ValueError(f"cannot work on {rows[0].texts[0]!r}")
+
+    try:
+        with listening(endpoint) as url:
+            endpoint.prepare = quoting
+            answer = ask(url, "PRIVATE WORDS")
+            assert answer.status_code == 500
+            assert "PRIVATE" not in answer.text
+            endpoint.prepare = real
+            assert ask(url).status_code == 200
+    finally:
+        endpoint.close(5.0)
+    assert "a call broke" in caplog.text
+    assert "ValueError" in caplog.text
+    assert "PRIVATE" not in caplog.text
+
+
+def test_what_an_engine_says_of_itself_is_for_the_log(caplog):
+    poison = PoisonEngine(
+        EchoEngine(), lambda r: b"bad" in bytes(r.ids), error=EngineError("/secret/model.bin broke")
+    )
+    with echo_endpoint(poison) as endpoint, listening(endpoint) as url:
+        answer = ask(url, "bad")
+        assert (answer.status_code, answer.json()["code"]) == (500, "engine_error")
+        assert "/secret" not in answer.text
+    assert "/secret/model.bin broke" in caplog.text
+
+
+def test_an_endpoint_before_another_server_asks_it_for_all_calls_at_once():
+    """Calls that come one after the other do not wait for each other's answers."""
+    import textmill
+    from support.openai_server import running, turned
+
+    with running() as upstream, textmill.serve(upstream.url, concurrency=8) as endpoint:
+        upstream.peak, upstream.gather = 0, 6  # nothing is answered until six are there
+        with ThreadPoolExecutor(6) as pool:
+
+            def late(n):
+                time.sleep(0.05 * n)
+                return endpoint.generate([f"text {n}"])
+
+            found = list(pool.map(late, range(6)))
+        assert found == [[turned(f"text {n}")] for n in range(6)]
+        assert upstream.peak >= 6

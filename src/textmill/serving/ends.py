@@ -6,7 +6,6 @@ decisions are pure and in other modules; here they meet the clock, the lock and 
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Hashable, Sequence
 from itertools import count, islice
@@ -24,12 +23,12 @@ from textmill.serving.backlog import REACH, REACH_IN_TIME, Backlog, Ceiling, Wai
 from textmill.serving.budget import Budget
 from textmill.serving.calls import Answer, Call, Generated
 from textmill.serving.cost import CostModel, Steps, Work
+from textmill.serving.faults import log_fault
 from textmill.serving.health import Health
 from textmill.serving.limits import Limits
 from textmill.serving.metrics import BatchSeen, Metrics
 from textmill.serving.refusals import Code, Refused
 
-_log = logging.getLogger("textmill.serving")
 _BROKEN = "the engine broke down while it worked on this; try again"
 _LEAST_RETRY_S = 1.0
 
@@ -465,9 +464,9 @@ class LiveEnds:
         """The texts of outcomes: one tokenizer call for all, or one for each if that fails."""
         try:
             return self._decoded(outcomes)
-        except Exception:  # noqa: BLE001 - whatever it was, only its text may suffer
+        except Exception as error:  # noqa: BLE001 - whatever it was, only its text may suffer
             if len(outcomes) == 1:
-                _log.exception("a text could not be decoded")
+                log_fault("a text could not be decoded", error)
                 message = "the model's tokenizer fails on the generated text"
                 return [Failure(outcomes[0].request, ErrorCode.ENGINE_ERROR, message)]
         return [answer for outcome in outcomes for answer in self._answers([outcome])]
