@@ -13,8 +13,9 @@ from contextlib import contextmanager
 import httpx2 as httpx
 import pytest
 
-from support.isolation import venomous_engine, wait_for
+from support.isolation import venomous_engine
 from support.serving import echo_endpoint, echo_model, rows_of
+from support.waiting import wait_for
 from textmill.batching.clock import RealClock
 from textmill.core import Failure
 from textmill.engines.bytes_tokenizer import ByteTokenizer
@@ -128,14 +129,14 @@ def test_a_hung_engine_turns_readiness_red_and_its_recovery_green():
     ):
         assert httpx.get(f"{url}/ping").status_code == 200
         call = endpoint.call(endpoint.prepare(rows_of("HANG")))
-        assert wait_for(lambda: httpx.get(f"{url}/ping").status_code == 503)
+        wait_for(lambda: httpx.get(f"{url}/ping").status_code == 503)
         assert httpx.get(f"{url}/v2/health/ready").status_code == 503
         assert httpx.get(f"{url}/v2/health/live").status_code == 200
         refused = ask(url)
         assert (refused.status_code, refused.json()["code"]) == (503, "not_ready")
         assert call.done.result(30)[0].code is ErrorCode.TIMEOUT
         endpoint.probe()
-        assert wait_for(lambda: httpx.get(f"{url}/ping").status_code == 200)
+        wait_for(lambda: httpx.get(f"{url}/ping").status_code == 200)
         assert ask(url).status_code == 200
 
 
@@ -197,7 +198,7 @@ def test_those_who_left_are_dropped_before_they_are_computed():
         assert gate.entered.wait(5)
         asyncio.run(hang_up_after(url, "left", 0.3))
         stays = pool.submit(ask, url, "stays")
-        assert wait_for(lambda: endpoint.ends.figures()["waiting_texts"] >= 0 and stays.running())
+        wait_for(lambda: endpoint.ends.figures()["waiting_texts"] >= 0 and stays.running())
         time.sleep(0.2)
         gate.open.set()
         assert first.result().json() == {"generated_texts": ["first"]}
@@ -262,7 +263,7 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_come_back():
         gate.shut()
         with ThreadPoolExecutor(8) as pool:
             asked = [pool.submit(ask, url, f"t{n}") for n in range(8)]
-            assert wait_for(lambda: sum(f.done() for f in asked) >= 3, 60)
+            wait_for(lambda: sum(f.done() for f in asked) >= 3)
             refused = [f.result() for f in asked if f.done()]
             assert {r.status_code for r in refused} == {429}
             assert all(int(r.headers["retry-after"]) >= 1 for r in refused)
@@ -335,7 +336,7 @@ def test_an_exception_in_any_hook_costs_one_call_at_most(where, hook, caplog):
                 except httpx.HTTPError:
                     status = 0
                 assert status in (0, 200, 400, 500)
-            assert wait_for(lambda: ask(url).status_code == 200)
+            wait_for(lambda: ask(url).status_code == 200)
             assert ask(url).json() == {"generated_texts": ["hello"]}
             assert endpoint.is_alive
     finally:
