@@ -5,18 +5,17 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
 
 from msgspec import Struct
 
 from textmill.core import (
     Batch,
-    Completion,
     Outcome,
     Record,
     Request,
 )
 from textmill.engines.base import Tokenizer
+from textmill.engines.outcomes import generated_texts
 from textmill.errors import InputError
 from textmill.transform.duplicates import Copier, Copy, Duplicates
 from textmill.transform.ledger import Ledger
@@ -196,7 +195,8 @@ class JobSink:
     def give(self, outcomes: Sequence[Outcome]) -> None:
         """Enter every record whose last text is among these outcomes."""
         rows = []
-        for outcome, texts in zip(outcomes, self._texts(outcomes), strict=True):
+        generated = generated_texts(self._tokenizer, outcomes)
+        for outcome, texts in zip(outcomes, generated, strict=True):
             if self._ledger.is_done(outcome.request.ordinal):
                 continue  # of a batch that was computed again whole, for those that were not done
             record = self._ledger.record(outcome.request.ordinal)
@@ -207,15 +207,6 @@ class JobSink:
         pairs = self._copier.originals(rows)
         rows += [self._maker.copied(*pair) for pair in pairs]
         self._ledger.enter(rows)
-
-    def _texts(self, outcomes: Sequence[Outcome]) -> Iterator[tuple[str, ...]]:
-        """Generated texts of each outcome; one tokenizer call for all of them."""
-        sequences = [
-            [s.ids for s in outcome.sequences] if isinstance(outcome, Completion) else []
-            for outcome in outcomes
-        ]
-        texts = iter(self._tokenizer.decode([ids for some in sequences for ids in some]))
-        return (tuple(islice(texts, len(some))) for some in sequences)
 
     def _join(self, record: Record, piece: Piece) -> Sequence[Piece]:
         """All pieces of the record, in the order of its texts, once the last is here."""
