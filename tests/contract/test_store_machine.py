@@ -51,11 +51,13 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(name=NAMES, data=DATA)
     def replace(self, name: str, data: bytes) -> None:
+        self.only_writer_of(name)
         self.store.replace(name, data)
         self.files[name] = data
 
     @rule(name=NAMES, data=DATA)
     def create(self, name: str, data: bytes) -> None:
+        self.only_writer_of(name)
         assert self.store.create(name, data) is (name not in self.files)
         self.files.setdefault(name, data)
 
@@ -93,6 +95,11 @@ class StoreMachine(RuleBasedStateMachine):
         if self.target:
             self.target[1].discard()
             self.target = None
+
+    def only_writer_of(self, name: str) -> None:
+        """A name has one writer at a time, as stores demand of their callers."""
+        if self.target and self.target[0] == name:
+            self.drop_target()
 
     # What a run does with logs, and with its lock.
 

@@ -143,7 +143,10 @@ class Store(Protocol):
         """Remove all files whose names begin with `prefix`, and folders that this empties."""
 
     def target(self, name: str) -> Target:
-        """Begin a file of any size. Raises `OutputError` if it could not appear there."""
+        """Begin a file of any size. Raises `OutputError` if it could not appear there.
+
+        Until it is committed or discarded, nobody else may write a file of that name.
+        """
 
     def log(self, name: str) -> Log:
         """Open a log; it begins to exist with its first bytes."""
