@@ -11,11 +11,11 @@ import random
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from textmill.errors import InputError, OutputError
+from textmill.errors import InputError, OutputError, is_panic
 from textmill.storage.cloud_errors import is_passing, reason_and_hint
 from textmill.storage.connecting import BACKOFF_SECONDS, Address, StoreOptions, connect
 
@@ -225,7 +225,7 @@ class Bucket:
         deadline, (pause, longest) = time.monotonic() + patience, BACKOFF_SECONDS
         while True:
             try:
-                result = _unpanicked(attempt)
+                result = attempt()
             except Exception as error:
                 passing = isinstance(error, also) or is_passing(error)
                 if not passing or time.monotonic() + pause > deadline:
@@ -236,41 +236,30 @@ class Bucket:
             time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  spreads, hides nothing
             pause = min(2 * pause, longest)
 
-    @contextmanager
-    def _reading(self, key: str) -> Iterator[None]:
-        try:
-            yield
-        except failures() as error:
-            reason, hint = reason_and_hint(error)
-            raise InputError(f"{self.url(key)} cannot be read: {reason}", hint=hint) from error
+    def _reading(self, key: str) -> AbstractContextManager[None]:
+        return _told(f"{self.url(key)} cannot be read", InputError)
 
-    @contextmanager
-    def writing(self, key: str) -> Iterator[None]:
+    def writing(self, key: str) -> AbstractContextManager[None]:
         """Have what goes wrong within name the object and what was to be done with it."""
-        try:
-            yield
-        except failures() as error:
-            reason, hint = reason_and_hint(error)
-            raise OutputError(f"{self.url(key)} cannot be written: {reason}", hint=hint) from error
+        return _told(f"{self.url(key)} cannot be written", OutputError)
+
+
+@contextmanager
+def _told(what: str, kind: type[InputError | OutputError]) -> Iterator[None]:
+    """Have what goes wrong within be an error of that kind, which begins with `what`."""
+    try:
+        yield
+    except BaseException as error:
+        if not is_panic(error) and not isinstance(error, failures()):
+            raise
+        reason, hint = reason_and_hint(error)
+        raise kind(f"{what}: {reason}", hint=hint) from error
 
 
 @lru_cache(maxsize=64)
 def shared_bucket(address: Address, options: StoreOptions) -> Bucket:
     """The one of that address, with its connections."""
     return Bucket(address, options)
-
-
-def _unpanicked(attempt: Callable[[], T]) -> T:
-    """Call `attempt`; a panic of obstore, which is no `Exception`, comes out as an `OSError`."""
-    try:
-        return attempt()
-    except BaseException as error:
-        if type(error).__name__ != "PanicException":
-            raise
-        raise OSError(
-            f"obstore cannot go on ({error}); credentials from files or the environment may be"
-            " malformed"
-        ) from error
 
 
 def failures() -> tuple[type[Exception], ...]:
