@@ -74,7 +74,7 @@ class Timed:
 
 def kind(name: str) -> str:
     """What a file of a job is."""
-    return "parts" if "/parts/" in name else "journal" if "journal" in name else "output"
+    return "journal" if "journal" in name else "parts" if "/rows-" in name else "output"
 
 
 class MemoryFile:

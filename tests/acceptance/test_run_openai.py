@@ -12,6 +12,7 @@ import pytest
 
 from support import openai_server as serving
 from support.command import environment, read_lines, textmill, write_lines
+from support.job_folder import parts_in
 from support.openai_server import MODEL, reply, turned
 from textmill import UsageError, load, preview, run
 from textmill.errors import EngineError
@@ -151,7 +152,7 @@ def part_rows(tmp_path):
     """Ordinals of the rows that are safe in the job's folder."""
     lines = [
         json.loads(line)
-        for part in (tmp_path / "out.jsonl.job" / "parts").iterdir()
+        for part in parts_in(tmp_path / "out.jsonl.job")
         for line in part.read_bytes().split(b"\n")[:-1]
     ]
     return {line["n"] for line in lines if "n" in line}
@@ -160,7 +161,7 @@ def part_rows(tmp_path):
 def when_safe(tmp_path, rows):
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
-        if (tmp_path / "out.jsonl.job" / "parts").exists() and len(part_rows(tmp_path)) >= rows:
+        if len(part_rows(tmp_path)) >= rows:
             return
         time.sleep(0.01)
     raise AssertionError("the job did not get on")

@@ -16,6 +16,7 @@ import pytest
 
 import textmill as python
 from support.command import environment, textmill, write_lines
+from support.job_folder import journals_in, parts_in
 from textmill.api.status import StatusReader
 from textmill.transform.runs import State
 from textmill.transform.status import JobStatus
@@ -52,8 +53,8 @@ def begin(source, folder, *flags):
 
 
 def events(folder):
-    journal = folder / "out.jsonl.job" / "journal.jsonl"
-    lines = journal.read_bytes().split(b"\n")[:-1] if journal.exists() else []
+    found = journals_in(folder / "out.jsonl.job")
+    lines = [line for journal in found for line in journal.read_bytes().split(b"\n")[:-1]]
     return [json.loads(line) for line in lines]
 
 
@@ -108,7 +109,7 @@ def files(folder):
 def rows_in_parts(folder):
     """Whole frames of all parts, read without textmill: what a resume would not compute again."""
     done = []
-    for part in (folder / "out.jsonl.job" / "parts").iterdir():
+    for part in parts_in(folder / "out.jsonl.job"):
         frame = []
         for line in map(json.loads, part.read_bytes().split(b"\n")[:-1]):
             if "frame" in line:
@@ -323,7 +324,7 @@ def test_a_changed_input_is_a_warning(tmp_path):
 
 
 def test_a_torn_tail_is_said_and_is_no_damage(killed):
-    part = min((killed / "out.jsonl.job" / "parts").iterdir())
+    part = parts_in(killed / "out.jsonl.job")[0]
     done = len(rows_in_parts(killed))
     os.truncate(part, part.stat().st_size - 5)
     code, (job,) = look(killed, "out.jsonl", "--verify")
@@ -333,7 +334,7 @@ def test_a_torn_tail_is_said_and_is_no_damage(killed):
 
 
 def test_a_changed_byte_in_a_part_is_damage_that_says_where(killed):
-    part = min((killed / "out.jsonl.job" / "parts").iterdir())
+    part = parts_in(killed / "out.jsonl.job")[0]
     data = bytearray(part.read_bytes())
     data[data.index(b"text number 3")] ^= 1
     part.write_bytes(data)
@@ -345,7 +346,7 @@ def test_a_changed_byte_in_a_part_is_damage_that_says_where(killed):
 
 
 def test_a_part_in_the_place_of_another_is_damage(killed):
-    first, second = sorted((killed / "out.jsonl.job" / "parts").iterdir())[:2]
+    first, second = parts_in(killed / "out.jsonl.job")[:2]
     second.write_bytes(first.read_bytes())
     code, (job,) = look(killed, "out.jsonl", "--verify")
     assert code == 70
@@ -354,7 +355,7 @@ def test_a_part_in_the_place_of_another_is_damage(killed):
 
 @pytest.mark.parametrize("name", ["job.json", "journal.jsonl"])
 def test_a_damaged_description_or_journal_is_a_state(killed, name):
-    file = killed / "out.jsonl.job" / name
+    (file,) = (killed / "out.jsonl.job").rglob(name)
     file.write_bytes(file.read_bytes().replace(b'"', b"\xff", 2))
     code, (job,) = look(killed, "out.jsonl", "--verify")
     assert (code, job["state"]) == (70, "damaged")

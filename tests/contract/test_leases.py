@@ -16,7 +16,7 @@ import pytest
 from support.s3_server import Call, Fault, Proxy, always, proxy_before, times
 from support.stores import BUCKET
 from textmill.errors import OutputError
-from textmill.storage.bucket import Address, StoreOptions
+from textmill.storage.connect import Address, StoreOptions
 from textmill.storage.objects import ObjectLock, ObjectStore
 
 SECONDS = 3.0
@@ -57,7 +57,7 @@ def is_lost(lock: ObjectLock) -> bool:
 
 def refusals(store: ObjectStore) -> Iterator[str]:
     """Why each way of writing is refused."""
-    log, target = store.log("job/parts/0"), store.target("out")
+    log, target = store.log("job/rows/0"), store.target("out")
     log.append(b"stale ")
     target.write(b"stale")
     for work in (
@@ -92,7 +92,7 @@ def test_a_run_that_is_cut_off_stops_and_is_replaced(
     wait_for(lambda: is_lost(old_lock))
     assert all("did not answer for so long" in reason for reason in refusals(old))
     new_lock = new.lock("job/lock")
-    new.log("job/parts/0")
+    new.log("job/rows/0")
     proxy.rule = lambda call: None  # and back again
     wait_for(lambda: any("has taken this output over" in reason for reason in refusals(old)))
     old_lock.release()
@@ -223,7 +223,7 @@ def test_a_run_that_finds_its_lock_gone_is_out(proxy: Proxy, prefix: str) -> Non
 RUN = f"""
 import sys
 from textmill.errors import OutputError
-from textmill.storage.bucket import Address, StoreOptions
+from textmill.storage.connect import Address, StoreOptions
 from textmill.storage.objects import ObjectStore
 
 options = StoreOptions(endpoint_url=sys.argv[1], lease_seconds={SECONDS})

@@ -118,13 +118,6 @@ class StoreMachine(RuleBasedStateMachine):
             self.logs[name] = self.logs[name][:size]
             self.synced[name] = min(size, self.synced.get(name, 0))
 
-    @rule(name=LOGS)
-    def remove_log(self, name: str) -> None:
-        self.close_logs()
-        self.store.remove(name)
-        self.logs.pop(name, None)
-        self.synced.pop(name, None)
-
     @rule()
     def close_logs(self) -> None:
         for log in self.handles.values():

@@ -6,22 +6,26 @@ import json
 
 import pytest
 
-from support.jobs import lines, rows_of, run_job, texts_of
+from support.jobs import OUTPUT, lines, rows_of, run_job, texts_of
 from support.stores import BUCKET
 from textmill.engines.echo import EchoEngine
 from textmill.errors import ErrorCode, OutputError, TooManyErrors
-from textmill.storage.bucket import Address, StoreOptions
+from textmill.storage.connect import Address, StoreOptions
 from textmill.storage.local import LocalStore
 from textmill.storage.objects import ObjectStore
 from textmill.testing.engines import PoisonEngine
+from textmill.transform.job import JobFolder
 
-JOURNAL = "out.jsonl.job/journal.jsonl"
 TEXTS = [f"text number {n}" if n % 9 else None for n in range(700)]
 TEXTS[33] = TEXTS[34] = TEXTS[600] = "the same"
 
 
 def poisoned(*ordinals):
     return PoisonEngine(EchoEngine(), lambda request: request.ordinal in ordinals)
+
+
+def journal_of(store):
+    return JobFolder(store, OUTPUT).logs.journal()[0]
 
 
 @pytest.fixture
@@ -101,7 +105,7 @@ def test_an_object_store_keeps_what_is_done_and_that_failures_are_to_be_done_aga
         run_job(store, rows_of(TEXTS), poisoned(1, 2, 3, 4), max_errors="3")
     with pytest.raises(KeyboardInterrupt):
         run_job(store, rows_of(TEXTS), _Interrupted(), retry_failed=True)
-    events = [json.loads(line)["event"] for line in store.log(JOURNAL).read().splitlines()]
+    events = [json.loads(line)["event"] for line in journal_of(store).read().splitlines()]
     assert [e for e in events if e in {"run", "stop", "retry"}] == [
         *("run", "stop", "retry", "run", "stop")
     ]
@@ -121,7 +125,7 @@ def test_copies_are_counted_once_however_often_failures_are_retried(store):
 def test_a_torn_journal_does_not_stand_in_the_way_of_a_retry(store):
     with pytest.raises(TooManyErrors):
         run_job(store, rows_of(TEXTS), poisoned(1, 2), max_errors="1")
-    log = store.log("out.jsonl.job/journal.jsonl")
+    log = journal_of(store)
     log.append(b'{"event":"spl')
     log.close()
     run_job(store, rows_of(TEXTS), retry_failed=True)

@@ -82,7 +82,8 @@ def rows_in_parts(place: Prefix, job: str = "out.jsonl.job/") -> tuple[set[int],
     """
     rows: set[int] = set()
     complete: set[str] = set()
-    for name in place.names(f"{job}parts/"):
+    parts = [n for n in place.names(f"{job}rows-") if "/journal.jsonl/" not in n]
+    for name in parts:
         for line in map(json.loads, place.get(name).splitlines()):
             if "n" in line:
                 rows.add(line["n"])

@@ -14,7 +14,7 @@ from cyclopts import App
 
 from textmill.cli.main import finish
 from textmill.cli.runner import run_app
-from textmill.storage.bucket import StoreOptions
+from textmill.storage.connect import StoreOptions
 from textmill.transform.prepare import JobRequest, Prepared
 from textmill.transform.setup import SetupRequest
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from textmill.settings import read_settings
-from textmill.storage.bucket import StoreOptions
+from textmill.storage.connect import StoreOptions
 
 
 def store_options(endpoint_url: str | None) -> StoreOptions:

@@ -133,7 +133,7 @@ class Store(Protocol):
         """The same, but False, and nothing changed, if there is a file of that name already."""
 
     def remove(self, name: str) -> None:
-        """Remove a file. Idempotent."""
+        """Remove a file; logs go with `clear`. Idempotent."""
 
     def clear(self, prefix: str) -> None:
         """Remove all files whose names begin with `prefix`, and folders that this empties."""
@@ -145,7 +145,11 @@ class Store(Protocol):
         """Open a log; it begins to exist with its first bytes."""
 
     def lock(self, name: str) -> Lock:
-        """Take the lock of that name. Raises `OutputError` if another process has it."""
+        """Take the lock of that name: while it is held, no other process writes in its folder.
+        Raises `OutputError` if another process has it."""
+
+    def hurry(self) -> None:
+        """The user wants to stop: whoever is out of reach is no longer waited for."""
 
 
 _OUTPUT_HINTS = {

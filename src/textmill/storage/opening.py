@@ -13,7 +13,7 @@ import msgspec
 
 from textmill.errors import InputError, UsageError
 from textmill.storage.base import InputFile, Store
-from textmill.storage.bucket import SCHEMES, Address, StoreOptions
+from textmill.storage.connect import SCHEMES, Address, StoreOptions
 from textmill.storage.inputs import expand_inputs
 from textmill.storage.local import LocalStore
 from textmill.storage.objects import ObjectStore

@@ -167,7 +167,7 @@ def _result_lines(folder: JobFolder, windows: int) -> Iterator[JsonText]:
 
 
 def _sorted_part(folder: JobFolder, number: int) -> Part:
-    part, _ = folder.read_part(number)
+    part, _ = folder.logs.read_part(number)
     part.rows.sort(key=lambda row: row.n)
     return part
 

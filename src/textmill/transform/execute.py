@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from typing import Any
 
 from msgspec import Struct
@@ -66,8 +67,8 @@ def execute(
     Raises `TooManyErrors` when the budget is passed; finished rows stay in the folder.
     """
     started = time.monotonic()
-    journal = JobJournal(*folder.journal(), blame=worker.engine.capabilities.local)
-    try:
+    journal = JobJournal(*folder.logs.journal(), blame=worker.engine.capabilities.local)
+    with closing(journal), folder.hurried_by_interrupts():
         progress = Progress(total=total)
         ledger = Ledger(
             folder, journal, budget, progress, on_progress=on_progress, clock=RealClock()
@@ -83,8 +84,6 @@ def execute(
             history=journal.history,
         )
         write_manifest(folder, describe(executed))
-    finally:
-        journal.close()
     folder.remove()
     return executed
 
@@ -114,8 +113,9 @@ def _compute(
     )
     source.start()
     try:
-        stats = loop.run()
-        ledger.finish()
+        with ledger.folder.hurried_by_interrupts():
+            stats = loop.run()
+            ledger.finish()
     finally:
         ledger.close()  # first: rows are safe before the reader is waited for
         source.close()

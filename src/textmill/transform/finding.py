@@ -10,7 +10,7 @@ import msgspec
 
 from textmill.errors import UsageError
 from textmill.storage.base import Store, input_errors
-from textmill.storage.bucket import StoreOptions
+from textmill.storage.connect import StoreOptions
 from textmill.storage.local import LocalStore
 from textmill.storage.opening import is_url, open_store
 from textmill.transform.job import JobFolder
@@ -104,8 +104,8 @@ def _listing(name: str, options: StoreOptions) -> tuple[Store | None, list[str]]
 
 
 def _is_job(path: Path) -> bool:
-    ours = ("job.json", "lock", "parts")
-    return path.name.endswith(_FOLDER) and any((path / name).exists() for name in ours)
+    ours = ("job.json", "lock", "rows-*")
+    return path.name.endswith(_FOLDER) and any(any(path.glob(name)) for name in ours)
 
 
 def _names_in(store: LocalStore) -> list[str]:

@@ -22,7 +22,7 @@ from textmill.records.base import ByteStream
 from textmill.records.formats import HEAD_BYTES, INPUT_FORMATS, Format, detect_input
 from textmill.records.split import Shard, ShardStream, check_splittable, shard_name, shard_range
 from textmill.storage.base import STANDARD_INPUT, InputFile, Store, Stream
-from textmill.storage.bucket import StoreOptions
+from textmill.storage.connect import StoreOptions
 from textmill.storage.decompress import Stored, decompressed
 from textmill.storage.inputs import expand_inputs, open_input, refuse_repeats
 from textmill.storage.local import LocalStore

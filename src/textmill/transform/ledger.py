@@ -166,7 +166,7 @@ class Ledger:
         self.progress.begun += window.rows
         self.progress.count(part.rows, resumed=True)
         done = {row.n for row in part.rows}
-        writer = PartWriter(self.folder.part(window.number), end=end)
+        writer = PartWriter(self.folder.logs.part(window.number), end=end)
         state = _Open(window, writer, done, window.rows - len(done))
         self._open[window.number] = state
         self._window_of.update(dict.fromkeys(window.records, state))

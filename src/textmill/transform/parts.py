@@ -1,6 +1,6 @@
 """Part files: where finished work is safe before the output appears.
 
-A job's rows are numbered windows; window k has one log, `parts/0000k.jsonl`. It holds frames. A
+A job's rows are numbered windows; window k has one log, `rows-ID/0000k.jsonl`. It holds frames. A
 frame is one append: a line for each finished row, then a marker line with their number and their
 CRC-32. Logs are synced about once a second, so on a local disk a killed process loses no frame, and
 a power cut at most the last second's. What follows the last whole frame is a torn tail of a

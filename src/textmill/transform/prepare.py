@@ -27,8 +27,8 @@ from textmill.records.jsonpath import parse_path
 from textmill.records.shape import ORDINAL_ID
 from textmill.records.split import parse_shard
 from textmill.storage.atomic import UNFINISHED_SUFFIX
-from textmill.storage.bucket import StoreOptions
 from textmill.storage.compress import compression
+from textmill.storage.connect import StoreOptions
 from textmill.storage.inputs import same_file
 from textmill.storage.opening import open_store
 from textmill.telemetry import versions_of
@@ -115,8 +115,8 @@ class Prepared:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
 
     @property
     def title(self) -> str:
@@ -155,6 +155,7 @@ class Prepared:
         """Find the inputs, refuse to overwrite one, lock the job's folder."""
         folder = self.folder
         stack.callback(folder.leave)
+        stack.enter_context(folder.hurried_by_interrupts())
         folder.lock()  # first: what follows writes beside the output, and so may another run
         found = find_inputs(inputs, folder.store, folder.spool, options)
         outputs = [folder.store.label(name) for name in folder.outputs]

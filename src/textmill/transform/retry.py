@@ -16,7 +16,7 @@ from msgspec import Raw, Struct
 from textmill.errors import InvariantError, OutputError
 from textmill.storage.base import digest_of
 from textmill.storage.decompress import text_lines
-from textmill.transform.job import JobFolder
+from textmill.transform.job import JobFolder, JobLogs
 from textmill.transform.journal import Carried, Retried, event_line, read_events
 from textmill.transform.parts import PartWriter, Row
 from textmill.transform.plan import JobSpec, window_sizes
@@ -28,19 +28,20 @@ def forget_failures(folder: JobFolder) -> int:
 
     The caller holds the job's lock.
     """
-    log, label = folder.journal()
+    logs = folder.logs
+    log, label = logs.journal()
     _, end = read_events(log, label)
     log.cut(end)  # of a line that a kill has torn
     log.append(event_line(Retried()))
     log.close()
     forgotten = 0
-    for number in folder.part_numbers:
-        part, end = folder.read_part(number)
+    for number in logs.windows:
+        part, end = logs.read_part(number)
         failed = [Row(row.n, again=True) for row in part.rows if row.has_failed]
         if failed:
-            _write_part(folder, number, failed, end=end)
+            _write_part(logs, number, failed, end=end)
         forgotten += len(failed)
-    log, _ = folder.journal()
+    log, _ = logs.journal()
     log.append(event_line(Retried()))
     log.sync()
     log.close()
@@ -86,9 +87,9 @@ def reopen(
     for number, window in enumerate(gather(chunks, window_sizes())):
         done = rows.of(window)
         whole = len(window) if len(done) == len(window) else None
-        _write_part(folder, number, done, window_rows=whole)
+        _write_part(folder.logs, number, done, window_rows=whole)
     rows.check()
-    log, _ = folder.journal()
+    log, _ = folder.logs.journal()
     counts = {name: manifest["counts"].get(name, 0) for name in Carried.__struct_fields__}
     log.append(event_line(Carried(**counts)))
     log.sync()
@@ -146,14 +147,14 @@ def _check_errors(folder: JobFolder, manifest: dict[str, Any]) -> None:
 
 
 def _write_part(
-    folder: JobFolder,
+    logs: JobLogs,
     number: int,
     rows: list[Row],
     *,
     end: int = 0,
     window_rows: int | None = None,
 ) -> None:
-    writer = PartWriter(folder.part(number), end=end)
+    writer = PartWriter(logs.part(number), end=end)
     writer.append(rows, window_rows=window_rows)
     writer.sync()
     writer.close()

@@ -153,7 +153,7 @@ def _guarded(
 
 def _unfinished(folder: JobFolder, examples: Examples) -> JobStatus:
     description = folder.description()
-    events, _ = read_events(*folder.journal())
+    events, _ = read_events(*folder.logs.journal())
     runs, past = runs_of(events), history(events)
     alive = is_alive(runs.last) if runs.last is not None else None
     state, detail = judge(runs, alive, datetime.now(UTC))
@@ -212,8 +212,9 @@ def _unfinished_counts(
 
 
 def _rows_of(folder: JobFolder) -> Iterator[Row]:
-    for number in folder.part_numbers:
-        yield from folder.read_part(number)[0].rows
+    logs = folder.logs
+    for number in logs.windows:
+        yield from logs.read_part(number)[0].rows
 
 
 def _errors_of(folder: JobFolder) -> Iterator[tuple[str, bytes]]:

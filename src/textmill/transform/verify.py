@@ -193,18 +193,17 @@ def _is_same(source: InputDigest, store: Store, name: str) -> bool | None:
 
 
 def _verify_unfinished(folder: JobFolder, seen: Verification, *, is_running: bool) -> None:
-    log, label = folder.journal()
-    _collect(seen, folder.description)
-    _collect(seen, lambda: read_events(log, label))
-    windows, rows, numbers = PartWindows(), 0, folder.part_numbers
+    logs = folder.logs
+    _collect(seen, lambda: read_events(*logs.journal()))
+    windows, rows, numbers = PartWindows(), 0, logs.windows
     for number in numbers:
-        found = _collect(seen, lambda number=number: folder.read_part(number))  # type: ignore[misc]
+        found = _collect(seen, lambda number=number: logs.read_part(number))  # type: ignore[misc]
         part, end = found or (Part([]), None)
         rows += len(part.rows)
         name = f"{folder.label}.job, part {number}"
         seen.problems.extend(f"{name}: {problem}" for problem in windows.problems(number, part))
         if end is not None and not is_running:
-            _note_torn_tail(seen, name, len(folder.part(number).read()) - end)
+            _note_torn_tail(seen, name, len(logs.part(number).read()) - end)
     if not seen.problems:
         seen.checked.append(
             f"{rows:,} rows in {len(numbers):,} parts: the checksum of every frame, every row in"
