@@ -309,8 +309,18 @@ def test_a_bucket_that_is_not_there_is_named(place, source):
     assert "there is no such bucket" in ran.err
     ran = run(place, "s3://no-such-bucket/in.jsonl", "-o", place.url("out.jsonl"))
     assert ran.code == 2
-    assert ran.err.startswith("error: there is no object s3://no-such-bucket/in.jsonl")
+    assert ran.err.startswith("error: s3://no-such-bucket/in.jsonl cannot be read")
+    assert "there is no such bucket" in ran.err
     assert place.names() == []
+
+
+def test_an_endpoint_that_cannot_be_used_or_is_not_needed_is_refused(place, source, tmp_path):
+    for endpoint, output, why in (
+        ("127.0.0.1:9000", place.url("out.jsonl"), "not the address of a server"),
+        (place.s3_url, tmp_path / "out.jsonl", "is for object stores"),
+    ):
+        ran = run(place, source, "-o", output, endpoint=endpoint)
+        assert (ran.code, why in ran.err) == (2, True), ran.err
 
 
 def test_an_object_that_is_not_there_is_named(place):

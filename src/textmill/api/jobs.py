@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from textmill.api.stores import store_options
+from textmill.api.stores import job_store_options
 from textmill.catalog.fetch import Transfer
 from textmill.engines.isolated import DEFAULT_TIMEOUT_S
 from textmill.errors import ErrorCode, UsageError
@@ -171,7 +171,7 @@ def run(
         max_errors=max_errors,
         fresh=fresh,
         retry_failed=retry_failed,
-        stores=store_options(endpoint_url),
+        stores=job_store_options(endpoint_url, inputs, output),
         command=command,
     )
     with Prepared(request) as prepared:

@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import Struct
 
 from textmill.api.generation import run_in_memory
-from textmill.api.stores import store_options
+from textmill.api.stores import job_store_options
 from textmill.catalog.fetch import Transfer
 from textmill.core import Record, Rejected
 from textmill.engines.isolated import DEFAULT_TIMEOUT_S
@@ -148,7 +148,7 @@ def preview(
         output_filter=output_filter,
         shard=shard,
         sample=sample,
-        stores=store_options(endpoint_url),
+        stores=job_store_options(endpoint_url, inputs, output),
     )
     return _preview(job)
 
