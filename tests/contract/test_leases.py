@@ -220,6 +220,32 @@ def test_a_run_that_finds_its_lock_gone_is_out(proxy: Proxy, prefix: str) -> Non
     lock.release()
 
 
+def test_a_removal_that_is_tried_again_does_not_take_the_lock_of_the_next_run(
+    proxy: Proxy, other_proxy: Proxy, prefix: str
+) -> None:
+    """The first try was applied, its reply lost; before the second, another run has the lock."""
+    old, new = run_through(proxy, prefix), run_through(other_proxy, prefix)
+    taken: list[ObjectLock] = []
+    removed = threading.Event()
+
+    def rule(call: Call) -> Fault | None:
+        if removed.is_set() and not taken:
+            taken.append(new.lock("job/lock"))
+        if "delete" not in call.path and call.method != "DELETE":
+            return None
+        first = not removed.is_set()
+        removed.set()
+        return Fault.LOST_REPLY if first else None
+
+    lock = old.lock("job/lock")
+    proxy.rule = rule
+    lock.release()
+    assert new.names("") == ["job/lock"]
+    taken[0].check()
+    taken[0].release()
+    assert new.names("") == []
+
+
 RUN = f"""
 import sys
 from textmill.errors import OutputError
