@@ -104,7 +104,10 @@ def uploaded_in_parts(store: ObjectStore, data: bytes) -> None:
     uploaded(store, data * 6)
 
 
-WORK = (written, created, streamed, listed, removed, logged, uploaded, uploaded_in_parts)
+WORK = (
+    *(written, created, streamed, listed, removed, logged, uploaded),
+    pytest.param(uploaded_in_parts, marks=pytest.mark.full),  # 18 MiB each
+)
 METHODS = ("GET", "HEAD", "PUT", "POST", "DELETE")
 
 

@@ -63,7 +63,8 @@ class Patience:
             pause = min(2 * pause, longest)
 
     def send(self, request: Callable[[], T]) -> T:
-        """Make one request. Ctrl-C leaves it a second to end, so that its outcome is known."""
+        """Make one request. Ctrl-C leaves it a second to end, so that its outcome is known; if it
+        does not, no other is made."""
         if self._longest == 0:
             raise _silent()
         if threading.current_thread() is not threading.main_thread():
@@ -74,6 +75,8 @@ class Patience:
         except KeyboardInterrupt:
             with suppress(Exception):
                 running.result(HURRY_SECONDS)
+            if not running.done():
+                self._longest = 0.0
             raise
         except TimeoutError:
             if running.done():
