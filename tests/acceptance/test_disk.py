@@ -15,7 +15,6 @@ import pytest
 
 from support.command import textmill, write_lines
 from support.crashing import NEEDS_STRACE, Child, Injection, Job, snapshot, strace_works
-from support.job_folder import parts_in
 
 ECHO = ("--engine", "echo", "--max-batch-tokens", "1500")
 ROWS = [{"id": i, "text_inputs": f"text number {i} " + "x" * (i % 7)} for i in range(300)]
@@ -82,6 +81,8 @@ def fill(job, child, disk, room):
     ended = child.run(job.arguments(disk))
     if ended.code == 2:
         assert "free some space there, or write to another disk" in ended.err
+        if any((disk / "out.jsonl.job" / "parts").glob("*")):
+            assert "finished rows are kept, and then the same line goes on" in ended.err
     complete = job.check_ended(ended, disk)
     ballast.unlink()
     job.check_resumed(child.run(job.arguments(disk)), disk)
@@ -276,7 +277,7 @@ def first_frames(job, child):
     """The numbers of the first events that write finished rows."""
     folder = job.lay_out("changed")
     events = child.trip(job.arguments(folder), folder).events
-    return [n for n, event in enumerate(events, 1) if "Log.append" in event or "/rows-" in event]
+    return [n for n, event in enumerate(events, 1) if "Log.append" in event or "parts" in event]
 
 
 @pytest.mark.parametrize("meddle", MEDDLERS[:3])
@@ -349,7 +350,8 @@ def unfinished(job, child):
 
 
 def parts_of(folder):
-    return {path: path.read_bytes() for path in parts_in(folder / "out.jsonl.job")}
+    found = sorted((folder / "out.jsonl.job" / "parts").glob("*"))
+    return {path: path.read_bytes() for path in found}
 
 
 def cut(data, chance):
@@ -500,7 +502,7 @@ def test_parts_that_have_changed_places_are_refused(job, child, unfinished):
     folder = job.lay_out("damaged")
     shutil.copytree(unfinished, folder, dirs_exist_ok=True)
     names = [path.name for path in parts_of(folder)]
-    (parts,) = {path.parent for path in parts_of(folder)}
+    parts = folder / "out.jsonl.job" / "parts"
     if len(names) < 2:
         (parts / names[0]).rename(parts / names[0].replace("0.", "1."))
     else:

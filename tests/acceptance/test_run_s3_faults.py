@@ -135,7 +135,7 @@ def out_from_the_third_part_on(fault, seconds):
     began = []
 
     def rule(call):
-        if not began and call.method == "PUT" and "/00002.jsonl/segment" in call.path:
+        if not began and call.method == "PUT" and "/parts/00002" in call.path:
             began.append(time.monotonic())
         return fault if began and time.monotonic() - began[0] < seconds else None
 
@@ -157,7 +157,7 @@ def test_a_store_that_stays_away_ends_the_run_and_the_same_line_goes_on(place, p
     line = (place.url("in.jsonl"), place.url("out.jsonl"))
     ran = end(begin(*line, proxy.url, "--retry-seconds", "2"))
     assert (ran.code, ran.err[:13]) == (2, "error: s3://b"), ran.err
-    assert "/rows-" in ran.err, "what failed first is told"
+    assert "/parts/" in ran.err, "what failed first is told"
     assert "run the same line again" in ran.err
     proxy.rule = always(None)
     ran = end(begin(*line, proxy.url))

@@ -133,7 +133,7 @@ def test_a_job_killed_again_and_again_goes_on_to_the_same_bytes(place, whole):
     check_complete(place, whole, "again/")
 
 
-MOMENTS = ["/00002.jsonl/", "/out.jsonl", "/out.manifest.json"]
+MOMENTS = ["/parts/00002.jsonl/", "/out.jsonl", "/out.manifest.json"]
 """While finished rows, the output or the manifest are being written."""
 
 

@@ -8,7 +8,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import pytest
 
 import textmill as python
 from support.command import environment, textmill, write_lines
-from support.job_folder import journals_in, parts_in
+from support.waiting import wait_for
 from textmill.api.status import StatusReader
 from textmill.transform.runs import State
 from textmill.transform.status import JobStatus
@@ -53,8 +52,8 @@ def begin(source, folder, *flags):
 
 
 def events(folder):
-    found = journals_in(folder / "out.jsonl.job")
-    lines = [line for journal in found for line in journal.read_bytes().split(b"\n")[:-1]]
+    journal = folder / "out.jsonl.job" / "journal.jsonl"
+    lines = journal.read_bytes().split(b"\n")[:-1] if journal.exists() else []
     return [json.loads(line) for line in lines]
 
 
@@ -63,8 +62,7 @@ def progress(folder):
 
 
 def wait_for_progress(process, folder):
-    while process.poll() is None and not progress(folder):
-        time.sleep(0.01)
+    wait_for(lambda: process.poll() is not None or progress(folder))
     assert process.poll() is None, "the run was over before it could be looked at"
 
 
@@ -109,7 +107,7 @@ def files(folder):
 def rows_in_parts(folder):
     """Whole frames of all parts, read without textmill: what a resume would not compute again."""
     done = []
-    for part in parts_in(folder / "out.jsonl.job"):
+    for part in (folder / "out.jsonl.job" / "parts").iterdir():
         frame = []
         for line in map(json.loads, part.read_bytes().split(b"\n")[:-1]):
             if "frame" in line:
@@ -324,7 +322,7 @@ def test_a_changed_input_is_a_warning(tmp_path):
 
 
 def test_a_torn_tail_is_said_and_is_no_damage(killed):
-    part = parts_in(killed / "out.jsonl.job")[0]
+    part = min((killed / "out.jsonl.job" / "parts").iterdir())
     done = len(rows_in_parts(killed))
     os.truncate(part, part.stat().st_size - 5)
     code, (job,) = look(killed, "out.jsonl", "--verify")
@@ -334,7 +332,7 @@ def test_a_torn_tail_is_said_and_is_no_damage(killed):
 
 
 def test_a_changed_byte_in_a_part_is_damage_that_says_where(killed):
-    part = parts_in(killed / "out.jsonl.job")[0]
+    part = min((killed / "out.jsonl.job" / "parts").iterdir())
     data = bytearray(part.read_bytes())
     data[data.index(b"text number 3")] ^= 1
     part.write_bytes(data)
@@ -346,7 +344,7 @@ def test_a_changed_byte_in_a_part_is_damage_that_says_where(killed):
 
 
 def test_a_part_in_the_place_of_another_is_damage(killed):
-    first, second = parts_in(killed / "out.jsonl.job")[:2]
+    first, second = sorted((killed / "out.jsonl.job" / "parts").iterdir())[:2]
     second.write_bytes(first.read_bytes())
     code, (job,) = look(killed, "out.jsonl", "--verify")
     assert code == 70
@@ -355,7 +353,7 @@ def test_a_part_in_the_place_of_another_is_damage(killed):
 
 @pytest.mark.parametrize("name", ["job.json", "journal.jsonl"])
 def test_a_damaged_description_or_journal_is_a_state(killed, name):
-    (file,) = (killed / "out.jsonl.job").rglob(name)
+    file = killed / "out.jsonl.job" / name
     file.write_bytes(file.read_bytes().replace(b'"', b"\xff", 2))
     code, (job,) = look(killed, "out.jsonl", "--verify")
     assert (code, job["state"]) == (70, "damaged")
@@ -411,7 +409,7 @@ def test_watch_ends_when_the_job_is_killed(tmp_path, many):
         first = json.loads(watch.stdout.readline())
         process.kill()
         process.wait()
-    rest = watch.communicate(timeout=30)[0].splitlines()
+    rest = watch.communicate(timeout=120)[0].splitlines()
     assert (first["state"], json.loads(rest[-1])["state"]) == ("running", "died")
     assert watch.returncode == 0
 
@@ -427,7 +425,7 @@ def test_ctrl_c_ends_a_watch_and_nothing_else(tmp_path, many):
         )
         watch.stdout.readline()
         watch.send_signal(signal.SIGINT)
-        _, err = watch.communicate(timeout=30)
+        _, err = watch.communicate(timeout=120)
         assert (watch.returncode, err) == (130, b"")
         assert process.poll() is None
 
@@ -492,3 +490,12 @@ def test_looking_again_finds_the_same(tmp_path):
     finished(tmp_path, b"{", row(1))
     reader = StatusReader(tmp_path)
     assert reader.read() == reader.read() == python.status(tmp_path)
+
+
+def test_a_job_that_its_error_budget_stopped_is_continued_with_a_larger_one(tmp_path):
+    source = write_lines(tmp_path / "in.jsonl", *({"id": n} for n in range(9)), {"text_inputs": ""})
+    run = ("run", source, "-o", tmp_path / "out.jsonl", "--engine", "echo", "--max-errors", "2")
+    assert textmill(*run).code == 4
+    shown = textmill("status", tmp_path / "out.jsonl").out
+    (line,) = [line for line in shown.splitlines() if line.startswith("to continue: ")]
+    assert int(line.rpartition("--max-errors ")[2]) > 2

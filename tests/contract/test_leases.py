@@ -8,15 +8,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from support.s3_server import Call, Fault, Proxy, always, proxy_before, times
 from support.stores import BUCKET
+from support.waiting import wait_for
 from textmill.errors import OutputError
-from textmill.storage.connect import Address, StoreOptions
+from textmill.storage.connecting import Address, StoreOptions
 from textmill.storage.objects import ObjectLock, ObjectStore
 
 SECONDS = 2.0
@@ -40,13 +41,6 @@ def run_through(proxy: Proxy, prefix: str) -> ObjectStore:
     return ObjectStore(Address("s3", BUCKET), prefix, options)
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
 def is_lost(lock: ObjectLock) -> bool:
     try:
         lock.check()
@@ -57,7 +51,7 @@ def is_lost(lock: ObjectLock) -> bool:
 
 def refusals(store: ObjectStore) -> Iterator[str]:
     """Why each way of writing is refused."""
-    log, target = store.log("job/rows/0"), store.target("out")
+    log, target = store.log("job/parts/0"), store.target("out")
     log.append(b"stale ")
     target.write(b"stale")
     for work in (
@@ -92,7 +86,7 @@ def test_a_run_that_is_cut_off_stops_and_is_replaced(
     wait_for(lambda: is_lost(old_lock))
     assert all("did not answer for so long" in reason for reason in refusals(old))
     new_lock = new.lock("job/lock")
-    new.log("job/rows/0")
+    new.log("job/parts/0")
     proxy.rule = lambda call: None  # and back again
     wait_for(lambda: any("has taken this output over" in reason for reason in refusals(old)))
     old_lock.release()
@@ -116,7 +110,7 @@ def test_a_segment_on_its_way_when_the_lease_is_lost_does_not_count(
     proxy.rule = always(Fault.RESET_REQUEST, lambda call: "lock" in call.path)
     late = threading.Thread(target=old_log.sync)
     late.start()
-    assert proxy.held.wait(60)
+    assert proxy.held.wait(120)
 
     new_lock, new_log = new.lock("job/lock"), new.log("log")
     assert new_log.read() == b"both "
@@ -142,7 +136,7 @@ def test_a_manifest_on_its_way_when_the_lease_is_lost_is_noticed_by_the_new_run(
     proxy.rule = always(Fault.RESET_REQUEST, lambda call: "lock" in call.path)
     with ThreadPoolExecutor(1) as pool:
         late = pool.submit(old.create, "manifest", b"old")
-        assert proxy.held.wait(60)
+        assert proxy.held.wait(120)
         new_lock = new.lock("job/lock")
         assert new.create("manifest", b"new") is True
         proxy.go_on.set()
@@ -259,7 +253,7 @@ def test_a_removal_that_is_tried_again_does_not_take_the_lock_of_the_next_run(
 RUN = f"""
 import sys
 from textmill.errors import OutputError
-from textmill.storage.connect import Address, StoreOptions
+from textmill.storage.connecting import Address, StoreOptions
 from textmill.storage.objects import ObjectStore
 
 options = StoreOptions(endpoint_url=sys.argv[1], lease_seconds={SECONDS})
@@ -306,7 +300,7 @@ def test_a_run_that_slept_and_wakes_writes_nothing(
     lock = store.lock("job/lock")
     store.replace("job/job.json", b"new")
     process.send_signal(signal.SIGCONT)
-    said, _ = process.communicate("write\n", timeout=60)
+    said, _ = process.communicate("write\n", timeout=120)
     assert "taken this output over" in said
     assert store.read("job/job.json") == b"new"
     lock.check()

@@ -11,8 +11,8 @@ import pytest
 from support.s3_server import s3_client
 from support.stores import BUCKET, make_bucket
 from textmill.errors import InputError, UsageError
-from textmill.storage.connect import StoreOptions
-from textmill.storage.opening import check_endpoint, expand_urls, is_url, open_store
+from textmill.storage.connecting import StoreOptions
+from textmill.storage.opening import expand_urls, is_url, open_store
 
 
 @pytest.fixture
@@ -178,25 +178,3 @@ def test_a_manifest_that_lists_what_is_not_there_is_refused(
     manifest.write_text(json.dumps([{"prefix": url[:-8]}, "in.jsonl", "out.jsonl"]))
     with pytest.raises(InputError, match=r"there is no object .*out\.jsonl"):
         expand_urls(str(manifest), options)
-
-
-@pytest.mark.parametrize(
-    "url",
-    ["127.0.0.1:9000", "s3.example.com", "ftp://host", "http://", "http://:80", "", "http://[::1",
-     "http://host:port", "http://a b", "https://key:secret@host", "https://host?x=1", "http://h#f"],
-)  # fmt: skip
-def test_an_endpoint_that_is_no_address_is_refused(url: str) -> None:
-    with pytest.raises(UsageError, match="not the address of a server"):
-        check_endpoint(url)
-
-
-@pytest.mark.parametrize(
-    "url", ["http://127.0.0.1:9000", "https://s3.example.com/", "https://host/path", "http://[::1]:9"]
-)  # fmt: skip
-def test_an_endpoint_is_an_address_with_its_scheme(url: str) -> None:
-    check_endpoint(url)
-
-
-def test_a_bucket_that_is_not_there_is_not_a_missing_object(options: StoreOptions) -> None:
-    with pytest.raises(InputError, match="there is no such bucket"):
-        expand_urls("s3://no-such-bucket/in.jsonl", options)

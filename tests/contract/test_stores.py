@@ -141,19 +141,19 @@ def test_large_content_in_small_calls(store: Store) -> None:
 
 
 def test_names_are_sorted_and_go_by_any_prefix(store: Store) -> None:
-    files = ["b", "job/rows/00001", "job/rows/00000", "job/lock", "job.json", "jobs", "é"]
+    files = ["b", "job/parts/00001", "job/parts/00000", "job/lock", "job.json", "jobs", "é"]
     for name in files:
         store.replace(name, b"x")
     assert store.names("") == sorted(files)
-    assert store.names("job/") == ["job/lock", "job/rows/00000", "job/rows/00001"]
+    assert store.names("job/") == ["job/lock", "job/parts/00000", "job/parts/00001"]
     assert store.names("job") == [
         "job.json",
         "job/lock",
-        "job/rows/00000",
-        "job/rows/00001",
+        "job/parts/00000",
+        "job/parts/00001",
         "jobs",
     ]
-    assert store.names("job/rows/0000") == ["job/rows/00000", "job/rows/00001"]
+    assert store.names("job/parts/0000") == ["job/parts/00000", "job/parts/00001"]
     assert store.names("nothing/") == []
 
 
@@ -269,7 +269,7 @@ def test_a_log_does_not_exist_before_its_first_bytes(store: Store) -> None:
 def test_a_log_grows_over_several_runs(place: Place) -> None:
     expected = b""
     for run in range(3):
-        log = place.open().log("job/rows/0")
+        log = place.open().log("job/parts/0")
         assert log.read() == expected
         for number in range(3):
             line = f"run {run}, line {number}\n".encode()
@@ -283,8 +283,8 @@ def test_a_log_grows_over_several_runs(place: Place) -> None:
         log.close()
         log.close()
     store = place.open()
-    assert store.log("job/rows/0").read() == expected
-    assert store.names("job/") == ["job/rows/0"]
+    assert store.log("job/parts/0").read() == expected
+    assert store.names("job/") == ["job/parts/0"]
 
 
 def test_what_was_synced_outlives_the_run_and_what_was_not_is_a_beginning(place: Place) -> None:
@@ -341,17 +341,17 @@ def test_a_torn_tail_is_cut_or_refused(place: Place) -> None:
 
 
 def test_logs_are_named_and_cleared_as_files_are(store: Store) -> None:
-    for name in ("job/journal", "job/rows/0", "job/rows/1"):
+    for name in ("job/journal", "job/parts/0", "job/parts/1"):
         log = store.log(name)
         for _ in range(2):
             log.append(name.encode())
             log.sync()
         log.close()
-    assert store.names("job/") == ["job/journal", "job/rows/0", "job/rows/1"]
+    assert store.names("job/") == ["job/journal", "job/parts/0", "job/parts/1"]
     store.clear("job/journal")
-    assert store.names("job/") == ["job/rows/0", "job/rows/1"]
+    assert store.names("job/") == ["job/parts/0", "job/parts/1"]
     assert store.log("job/journal").read() == b""
-    store.clear("job/rows/")
+    store.clear("job/parts/")
     assert store.names("") == []
 
 
@@ -377,7 +377,7 @@ def test_the_holder_of_a_lock_can_do_everything(store: Store) -> None:
     lock = store.lock("job/lock")
     store.replace("job/a", b"1")
     assert store.create("job/b", b"2")
-    log = store.log("job/rows/0")
+    log = store.log("job/parts/0")
     log.append(b"3")
     log.sync()
     log.close()

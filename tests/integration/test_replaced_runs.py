@@ -10,7 +10,7 @@ import pytest
 from support.jobs import OUTPUT, spec
 from support.s3_server import Fault, Proxy, always, proxy_before
 from support.stores import BUCKET
-from textmill.storage.connect import Address, StoreOptions
+from textmill.storage.connecting import Address, StoreOptions
 from textmill.storage.objects import ObjectStore
 from textmill.transform.job import JobFolder
 from textmill.transform.journal import JobJournal
@@ -29,7 +29,7 @@ def run_through(proxy: Proxy, prefix: str) -> JobFolder:
 
 
 def write(folder: JobFolder, window: int, data: bytes) -> None:
-    log = folder.logs.part(window)
+    log = folder.part(window)
     log.append(data)
     log.sync()
 
@@ -37,7 +37,7 @@ def write(folder: JobFolder, window: int, data: bytes) -> None:
 def begun(folder: JobFolder, *, fresh: bool = False) -> JobFolder:
     folder.lock()
     folder.begin(spec(), fresh=fresh)
-    JobJournal(*folder.logs.journal())
+    JobJournal(*folder.journal())
     return folder
 
 
@@ -53,7 +53,7 @@ def held(proxy: Proxy, folder: JobFolder, window: int) -> threading.Thread:
     """A segment of the window on its way; the run that has sent it hears no more of its lease."""
     proxy.hold = lambda call: call.method == "PUT" and f"/{window:05d}.jsonl/" in call.path
     proxy.rule = always(Fault.RESET_REQUEST, lambda call: "lock" in call.path)
-    log = folder.logs.part(window)
+    log = folder.part(window)
     log.append(b"late ")
     late = threading.Thread(target=log.sync)
     late.start()
@@ -73,7 +73,7 @@ def test_nothing_of_it_counts_in_a_job_that_was_started_over(
     landed = [name for name, _ in new.store.listing("") if "/00000.jsonl/" in name]
     assert len(landed) == 2, "it has landed"
     for store in (new.store, run_through(other_proxy, request.node.name).store):
-        assert JobFolder(store, OUTPUT).logs.part(0).read() == b"new"
+        assert JobFolder(store, OUTPUT).part(0).read() == b"new"
     new.remove()
     new.leave()
     assert new.store.names("") == [], "and is swept away with the job"
@@ -85,10 +85,10 @@ def test_the_run_that_resumes_writes_the_same_window_all_the_same(
     """The late segment is the first of its log and comes before the new run's own."""
     late = held(proxy, old, window=1)
     new = begun(run_through(other_proxy, request.node.name))
-    assert new.logs.part(0).read() == b"old "
+    assert new.part(0).read() == b"old "
     proxy.go_on.set()
     late.join()
     write(new, 1, b"new")
     again = run_through(other_proxy, request.node.name)
-    assert again.logs.part(1).read() == new.logs.part(1).read() == b"new"
+    assert again.part(1).read() == new.part(1).read() == b"new"
     new.leave()

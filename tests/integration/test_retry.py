@@ -8,24 +8,25 @@ import pytest
 
 from support.jobs import OUTPUT, lines, rows_of, run_job, texts_of
 from support.stores import BUCKET
+from textmill.core import Failure as Failure_
 from textmill.engines.echo import EchoEngine
 from textmill.errors import ErrorCode, OutputError, TooManyErrors
-from textmill.storage.connect import Address, StoreOptions
+from textmill.records.jsonpath import parse_path
+from textmill.storage.connecting import Address, StoreOptions
 from textmill.storage.local import LocalStore
+from textmill.storage.memory import Failure, Killed, MemoryStore, When
 from textmill.storage.objects import ObjectStore
 from textmill.testing.engines import PoisonEngine
 from textmill.transform.job import JobFolder
+from textmill.transform.rows import RowMaker
 
+JOURNAL = "out.jsonl.job/journal.jsonl"
 TEXTS = [f"text number {n}" if n % 9 else None for n in range(700)]
 TEXTS[33] = TEXTS[34] = TEXTS[600] = "the same"
 
 
 def poisoned(*ordinals):
     return PoisonEngine(EchoEngine(), lambda request: request.ordinal in ordinals)
-
-
-def journal_of(store):
-    return JobFolder(store, OUTPUT).logs.journal()[0]
 
 
 @pytest.fixture
@@ -90,6 +91,63 @@ def test_an_error_file_that_was_changed_is_not_believed(store):
         run_job(store, rows_of(TEXTS), retry_failed=True)
 
 
+def test_a_retry_that_was_killed_while_it_forgot_is_finished_by_the_next_run():
+    """Without the flag too, wherever it was killed: else copies would stay failed beside an
+    original that is computed again."""
+    texts = ["the same"] * 3 + [f"text {n}" for n in range(600)] + ["the same"] * 3
+    failed = MemoryStore()
+    with pytest.raises(TooManyErrors):
+        run_job(failed, rows_of(texts), poisoned(0, 400), max_errors="6")
+    calls, killed = 1, 0
+    while True:
+        store = failed.crash()
+        store.failure = Failure(store.calls + calls, Killed, When.AFTER)
+        try:
+            run_job(store, rows_of(texts), retry_failed=True)
+        except Killed:
+            store, killed = store.crash(), killed + 1
+        else:
+            break
+        events = [json.loads(line) for line in store.log(JOURNAL).read().splitlines()]
+        asked = {"event": "retry", "forgotten": False} in events
+        counts = run_job(store, rows_of(texts))["counts"]
+        assert counts["failed"] == (0 if asked else 7)
+        calls += 1
+        if {"event": "retry", "forgotten": True} in events:
+            break
+    assert killed > 5
+
+
+def test_results_that_do_not_show_their_texts_are_opened_again(store):
+    """Copies of what was computed by the finished job are computed themselves."""
+    texts = ["a", "b", "a", "b", "c"]
+    maker = RowMaker(output_filter=parse_path("$.generated_texts"), opaque=True)
+    counts = run_job(store, rows_of(texts), poisoned(1), maker=maker)["counts"]
+    assert (counts["failed"], counts["copied"]) == (2, 1)
+    counts = run_job(store, rows_of(texts), maker=maker, retry_failed=True)["counts"]
+    assert (counts["failed"], counts["ok"]) == (0, 5)
+    assert store.read("out.jsonl") == b"".join(b'["%b"]\n' % text.encode() for text in texts)
+
+
+class TooLong(EchoEngine):
+    """Says of a record, as a server does, that it is too long for the model."""
+
+    def step(self):
+        return [
+            Failure_(o.request, ErrorCode.TOO_LONG, "4,097 tokens") if o.request.ordinal == 1 else o
+            for o in super().step()
+        ]
+
+
+def test_what_the_engine_refuses_has_failed_whatever_its_code(store):
+    texts = ["a", "b", "c", "b"]
+    counts = run_job(store, rows_of(texts), TooLong())["counts"]
+    assert (counts["failed"], counts["invalid"]) == (2, 0)
+    assert [row["attempts"] for row in lines(store, "out.errors.jsonl")] == [1, 1]
+    counts = run_job(store, rows_of(texts), retry_failed=True)["counts"]
+    assert (counts["ok"], counts["copied"]) == (4, 1)
+
+
 class _Interrupted(EchoEngine):
     def add(self, batch):
         raise KeyboardInterrupt
@@ -105,9 +163,10 @@ def test_an_object_store_keeps_what_is_done_and_that_failures_are_to_be_done_aga
         run_job(store, rows_of(TEXTS), poisoned(1, 2, 3, 4), max_errors="3")
     with pytest.raises(KeyboardInterrupt):
         run_job(store, rows_of(TEXTS), _Interrupted(), retry_failed=True)
-    events = [json.loads(line)["event"] for line in journal_of(store).read().splitlines()]
+    log, _ = JobFolder(store, OUTPUT).journal()
+    events = [json.loads(line)["event"] for line in log.read().splitlines()]
     assert [e for e in events if e in {"run", "stop", "retry"}] == [
-        *("run", "stop", "retry", "run", "stop")
+        *("run", "stop", "retry", "run", "retry", "stop")
     ]
     manifest = run_job(store, rows_of(TEXTS))
     assert (manifest["counts"]["failed"], manifest["run"]["resumed_rows"] > 0) == (0, True)
@@ -125,7 +184,7 @@ def test_copies_are_counted_once_however_often_failures_are_retried(store):
 def test_a_torn_journal_does_not_stand_in_the_way_of_a_retry(store):
     with pytest.raises(TooManyErrors):
         run_job(store, rows_of(TEXTS), poisoned(1, 2), max_errors="1")
-    log = journal_of(store)
+    log = store.log("out.jsonl.job/journal.jsonl")
     log.append(b'{"event":"spl')
     log.close()
     run_job(store, rows_of(TEXTS), retry_failed=True)

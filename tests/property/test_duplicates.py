@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Raw
 
 from textmill.core import (
     Completion,
@@ -18,6 +19,7 @@ from textmill.core import (
 from textmill.core import Sequence as Generated
 from textmill.errors import ErrorCode
 from textmill.transform.duplicates import MAX_REMEMBERED, Copier, Copy, Duplicates
+from textmill.transform.parts import Row
 from textmill.transform.rows import Piece, RowMaker
 
 TEXTS = st.sampled_from(["a", "b", "é", "\ud800", "東京"])
@@ -113,7 +115,7 @@ def test_a_copy_has_the_row_that_computing_it_would_have_given(
         request = Request(record.ordinal, 0, [1, 2, 3], Params())
         return Piece(Completion(request, sequences), tuple(made))
 
-    copier, copy = Copier({0} if remembered else set()), Copy(record, True)
+    copier, copy = Copier({0} if remembered else set(), opaque=opaque), Copy(record, True)
     row = maker.answered(original, [computed(original)], truncated=False)
     if remembered:
         assert copier.originals([row]) == []
@@ -127,7 +129,7 @@ def test_a_copy_has_the_row_that_computing_it_would_have_given(
 
 
 def test_a_copy_of_a_failed_record_fails_like_it() -> None:
-    maker, copier = RowMaker(), Copier({0})
+    maker, copier = RowMaker(), Copier({0}, opaque=False)
     failure = Failure(Request(0, 0, [1], Params()), ErrorCode.OOM, "too large", 3)
     row = maker.answered(records(["t"])[0], [Piece(failure, ())], truncated=False)
     assert copier.originals([row]) == []
@@ -135,3 +137,15 @@ def test_a_copy_of_a_failed_record_fails_like_it() -> None:
     ((_, found),) = copier.copies([copy], {1: 0}, {})
     line = bytes(maker.copied(copy, found).error)
     assert line.startswith(b'{"id": 1, "line": 8, "code": "oom", "message": "too large"')
+
+
+def test_an_original_that_tells_nothing_is_mute() -> None:
+    """The row of a finished job that was opened again has its line, but not what it was made of."""
+    row, failed = Row(0, ok=Raw(b'{"a": 1}')), Row(1, error=Raw(b"{}"), code="oom", failed=True)
+    copier = Copier({0, 1}, opaque=True)
+    copier.originals([row, failed])
+    assert copier.is_mute(0, {})
+    assert not copier.is_mute(1, {})
+    assert copier.is_mute(2, {2: Row(2, ok=Raw(b"[]"))})
+    assert not copier.is_mute(2, {2: Row(2, ok=Raw(b"[]"), made=Raw(b"{}"))})
+    assert not Copier(set(), opaque=False).is_mute(2, {2: Row(2, ok=Raw(b"{}"))})

@@ -20,7 +20,6 @@ from textmill.engines.echo import EchoEngine
 from textmill.errors import ErrorCode, OutputError, ResumeRefused, TextmillError, TooManyErrors
 from textmill.storage.memory import Failure, Killed, MemoryStore, When
 from textmill.testing.engines import PoisonEngine
-from textmill.transform.job import JobFolder
 from textmill.transform.journal import GIVE_UP_AFTER, SPLIT_AFTER
 from textmill.transform.manifest import finished_manifest
 
@@ -155,11 +154,9 @@ class JobMachine(RuleBasedStateMachine):
     def kept(self):
         """Files of an unfinished job that has rows; without its job.json they are nobody's."""
         found = {name: data for name, data in self.store.files.items() if ".job/" in name}
-        if "out.jsonl.job/job.json" not in found:
-            return {}
-        logs = JobFolder(MemoryStore(found), OUTPUT).logs
-        found.pop(f"{logs.prefix}journal.jsonl", None)
-        return found if logs.windows else {}
+        rows_there = any("/parts/" in name for name in found)
+        found.pop("out.jsonl.job/journal.jsonl", None)
+        return found if rows_there and "out.jsonl.job/job.json" in found else {}
 
     @rule()
     def start_over(self):
@@ -174,6 +171,8 @@ class JobMachine(RuleBasedStateMachine):
 
 
 def finished(store):
+    from textmill.transform.job import JobFolder
+
     return finished_manifest(JobFolder(store, OUTPUT))
 
 

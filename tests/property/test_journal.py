@@ -23,15 +23,16 @@ from textmill.testing.engines import PoisonEngine
 from textmill.transform.journal import (
     GIVE_UP_AFTER,
     SPLIT_AFTER,
+    BatchDone,
     BatchSplit,
     BatchStarted,
     BudgetShrunk,
+    Events,
     JobJournal,
     RunBegan,
     RunStopped,
     event_line,
     history,
-    read_events,
 )
 
 LIMITS = BatchLimits(max_batch_tokens=60)
@@ -131,7 +132,7 @@ def died(batch, times):
 @pytest.mark.parametrize(
     ("batch", "runs", "verdict"),
     [
-        (BATCH, SPLIT_AFTER - 1, Verdict.RUN),
+        (BATCH, SPLIT_AFTER - 1, Verdict.AGAIN),
         (BATCH, SPLIT_AFTER, Verdict.SPLIT),
         (ALONE, GIVE_UP_AFTER - 1, Verdict.RUN),
         (ALONE, GIVE_UP_AFTER, Verdict.GIVE_UP),
@@ -148,6 +149,29 @@ def test_what_ends_run_after_run_is_narrowed_down(tmp_path, batch, runs, verdict
 def test_a_run_that_ends_by_itself_blames_no_batch():
     events = [*died(BATCH, 1), RunStopped("")] * 9
     assert not history(events).deaths
+
+
+def test_a_batch_that_was_done_is_not_blamed():
+    """Its records may have other texts in a batch that was not, so that it is computed again."""
+    events = [*died(BATCH, 1), BatchDone(BATCH.number, len(BATCH.requests))] * 9
+    assert not history(events).deaths
+
+
+def test_what_was_in_flight_beside_a_shortage_stays_whole(tmp_path):
+    """Rows of it may be written; its halves could give the others other texts."""
+    (tmp_path / "journal.jsonl").write_bytes(
+        b"".join(map(event_line, [*died(BATCH, 1), BudgetShrunk(1)]))
+    )
+    other = [Request(n, 0, [1], Params()) for n in range(4, 8)]
+    engine = HungryEngine(10**6)
+    run([BATCH.requests, other], engine, tmp_path)
+    assert compositions(engine.calls) == [(0, 1, 2, 3), (4,), (5,), (6,), (7,)]
+
+
+def test_done_is_written_when_the_sink_has_the_last_outcome_of_a_batch(tmp_path):
+    run([BATCH.requests], EchoEngine(), tmp_path)
+    named = [type(event) for event in Events(LocalStore(tmp_path).log("journal.jsonl"), "journal")]
+    assert named == [RunBegan, BatchStarted, BatchDone, RunStopped]
 
 
 def test_a_request_given_up_fails_and_the_others_are_computed(tmp_path):
@@ -168,10 +192,21 @@ def test_a_torn_line_is_forgotten_and_a_damaged_one_refused(tmp_path):
     log = LocalStore(tmp_path).log("journal.jsonl")
     whole = b'{"event":"split","n":1,"k":2}\n{"event":"shrink","tokens":9}\n'
     log.append(whole + b'{"event":"spl')
-    assert read_events(log, "journal") == ([BatchSplit(1, 2), BudgetShrunk(9)], len(whole))
+    events = Events(log, "journal")
+    assert (list(events), events.end) == ([BatchSplit(1, 2), BudgetShrunk(9)], len(whole))
     log.append(b"\n")
     with pytest.raises(InputError, match="journal is damaged"):
-        read_events(log, "journal")
+        list(Events(log, "journal"))
+    log.close()
+
+
+def test_what_follows_a_hole_in_the_journal_is_forgotten(tmp_path):
+    """A power cut may leave one; splits are synced, so none of them is behind it."""
+    log = LocalStore(tmp_path).log("journal.jsonl")
+    split = event_line(BatchSplit(1, 2))
+    log.append(split + b"\0" * 30 + b'k":2}\n' + event_line(BudgetShrunk(9)))
+    events = Events(log, "journal")
+    assert (list(events), events.end) == ([BatchSplit(1, 2)], len(split))
     log.close()
 
 
@@ -185,9 +220,9 @@ def test_nothing_is_appended_to_half_a_line(tmp_path):
     with pytest.raises(OutputError):
         journal.started(BATCH)
     journal.close()
-    events, end = read_events(store.log("journal.jsonl"), "journal")
-    assert len(events) == 1
-    assert end < len(store.files["journal.jsonl"])
+    events = Events(store.log("journal.jsonl"), "journal")
+    assert len(list(events)) == 1
+    assert events.end < len(store.files["journal.jsonl"])
     JobJournal(store.log("journal.jsonl"), "journal")
 
 

@@ -96,3 +96,15 @@ class SilentEngine(EchoEngine):
 def test_an_engine_that_loses_its_batches_is_a_bug_and_not_a_hang():
     with pytest.raises(InvariantError, match="answers none of 1"):
         run([[Request(0, 0, [1], PARAMS)]], SilentEngine(), BatchLimits())
+
+
+class Babbler(EchoEngine):
+    """Answers each batch twice."""
+
+    def step(self):
+        return [*(outcomes := super().step()), *outcomes]
+
+
+def test_an_answer_that_nobody_waits_for_ends_the_loop():
+    with pytest.raises(InvariantError, match="not in flight"):
+        run([[Request(0, 0, [1], PARAMS)]], Babbler(), BatchLimits())

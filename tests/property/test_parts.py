@@ -142,3 +142,18 @@ def test_two_accounts_of_one_row_are_refused(tmp_path):
     write(path, [[Row(1, out=3)], [Row(1, out=4)]])
     with pytest.raises(InputError, match="row 1 is there twice"):
         read_part(path)
+
+
+def test_a_hole_that_a_power_cut_left_is_recovered_from(tmp_path):
+    """File systems may have written a later block of a log that grew, and not an earlier one."""
+    path = tmp_path / "0.jsonl"
+    frames = [[Row(n, ok=Raw(b'{"id": %d}' % n))] for n in range(6)]
+    ends = frame_ends(path, frames)
+    whole = path.read_bytes()
+    for first in range(len(whole)):
+        for size in (1, 9, 150):
+            hole = b"\0" * min(size, len(whole) - first)
+            path.write_bytes(whole[:first] + hole + whole[first + size :])
+            part, end = read_part(path)
+            assert end == max(e for e in ends if e <= first)
+            assert [row.n for row in part.rows] == list(range(ends.index(end)))

@@ -12,8 +12,6 @@ from typing import Any
 
 from msgspec import Struct
 
-from support.job_folder import parts_in
-
 SOURCE = Path(__file__).parents[2] / "src"
 
 
@@ -71,8 +69,8 @@ def start_run(source: str | Path, output: Path, *flags: str) -> subprocess.Popen
 
 def wait_for_parts(process: subprocess.Popen[bytes], output: Path, count: int) -> None:
     """Return when the job has begun so many windows, or has ended."""
-    job = output.with_name(output.name + ".job")
-    while process.poll() is None and len(parts_in(job)) < count:
+    parts = output.with_name(output.name + ".job") / "parts"
+    while process.poll() is None and len(list(parts.glob("*"))) < count:
         time.sleep(0.002)
 
 

@@ -11,7 +11,6 @@ import importlib
 import json
 import os
 import resource
-import secrets
 import sys
 import threading
 from collections.abc import Callable
@@ -118,18 +117,6 @@ def _become(request: dict[str, Any], hold: int | None) -> None:
         trip = request["trip"]
         Tripwire(trip["folder"], _action(trip)).arm()
     sys.argv = ["textmill", *request["arguments"]]
-    if "-o" in sys.argv:
-        _count_ids(Path(sys.argv[sys.argv.index("-o") + 1]))
-
-
-def _count_ids(output: Path) -> None:
-    """Have the job take the lowest id that its folder does not have, as random ones would make
-    every run's paths others."""
-    used = [
-        int(path.name[len("rows-") :], 16)
-        for path in output.parent.glob(f"{output.name}.job/rows-*")
-    ]
-    secrets.token_hex = lambda size=8: f"{1 + max(used, default=0):0{2 * size}x}"
 
 
 def _preload() -> None:

@@ -15,7 +15,7 @@ from textmill.params.precedence import Resolver
 from textmill.records.writers import JsonlWriter
 from textmill.storage.base import Store
 from textmill.transform.commit import OutputPlan
-from textmill.transform.execute import Executed, Worker, execute
+from textmill.transform.execute import Executed, OnProgress, Worker, execute
 from textmill.transform.job import JobFolder
 from textmill.transform.ledger import ErrorBudget, Progress
 from textmill.transform.manifest import describe
@@ -77,6 +77,8 @@ def run_job(
     retry_failed: bool = False,
     max_errors: str | None = None,
     total: int | None = None,
+    maker: RowMaker | None = None,
+    on_progress: OnProgress | None = None,
 ) -> dict[str, Any]:
     """Run, resume or retry as `textmill run` does; returns the manifest."""
     job, engine = job or spec(), engine or EchoEngine()
@@ -88,7 +90,9 @@ def run_job(
         )
         if done is not None:
             return done
-        return _execute(job, folder, rows, engine, ErrorBudget.parse(max_errors), total)
+        budget = ErrorBudget.parse(max_errors)
+        ends = maker or RowMaker(), on_progress or _silent
+        return _execute(job, folder, rows, engine, budget, total, *ends)
     finally:
         folder.leave()
 
@@ -100,6 +104,8 @@ def _execute(
     engine: Engine,
     budget: ErrorBudget,
     total: int | None,
+    maker: RowMaker,
+    on_progress: OnProgress,
 ) -> dict[str, Any]:
     resolver = Resolver([])
     tokenizer = EchoTokenizer()
@@ -122,12 +128,12 @@ def _execute(
     execute(
         job,
         folder,
-        Worker(engine=engine, tokenizer=tokenizer, preparer=preparer, maker=RowMaker()),
+        Worker(engine=engine, tokenizer=tokenizer, preparer=preparer, maker=maker),
         [list(rows)],
         OutputPlan(open_writer=lambda _: JsonlWriter()),
         budget=budget,
         total=total,
-        on_progress=_silent,
+        on_progress=on_progress,
         describe=manifest,
     )
     return json.loads(json.dumps(made, default=lambda value: getattr(value, "name", str(value))))

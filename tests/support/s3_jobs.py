@@ -82,8 +82,7 @@ def rows_in_parts(place: Prefix, job: str = "out.jsonl.job/") -> tuple[set[int],
     """
     rows: set[int] = set()
     complete: set[str] = set()
-    parts = [n for n in place.names(f"{job}rows-") if "/journal.jsonl/" not in n]
-    for name in parts:
+    for name in (name for name in place.names(job) if "/parts/" in name):
         for line in map(json.loads, place.get(name).splitlines()):
             if "n" in line:
                 rows.add(line["n"])

@@ -43,7 +43,7 @@ def test_an_error_has_id_line_code_and_message_in_this_order() -> None:
         ordinal=3, id=b'"k"', file="a.jsonl", line=4, code=ErrorCode.EMPTY, message='no "text"'
     )
     assert error_line(row) == (
-        b'{"id": "k", "line": 4, "code": "empty", "message": "no \\"text\\"", "attempts": 1}\n'
+        b'{"id": "k", "line": 4, "code": "empty", "message": "no \\"text\\"", "attempts": 0}\n'
     )
     assert error_line(row, with_file=True).startswith(b'{"id": "k", "file": "a.jsonl", "line": 4,')
 
@@ -58,5 +58,5 @@ def test_an_unreadable_id_is_null() -> None:
         "line": 1,
         "code": "bad_json",
         "message": "\ufffd",
-        "attempts": 1,
+        "attempts": 0,
     }

@@ -14,8 +14,9 @@ from typing import Protocol
 from textmill.batching.clock import Clock, RealClock
 from textmill.batching.scheduler import Scheduler
 from textmill.core import Batch, Failure, Outcome, Request
-from textmill.engines.base import BatchError, Engine
+from textmill.engines.base import BatchError, Engine, Interruptible
 from textmill.errors import EngineError, ErrorCode, InvariantError
+from textmill.telemetry import Action, note
 
 
 class Source(Protocol):
@@ -42,6 +43,8 @@ class Verdict(Enum):
     """What to do with a batch, in the light of what happened to it in earlier runs."""
 
     RUN = "run"
+    AGAIN = "again"
+    """It was in the engine when a run ended: whole, even if memory has become short meanwhile."""
     SPLIT = "split"
     GIVE_UP = "give up"
     """Its only request has ended the process again and again."""
@@ -51,10 +54,13 @@ class Journal(Protocol):
     """What was tried, written down before it is tried, so that a later run can do the same."""
 
     def verdict(self, batch: Batch) -> Verdict:
-        """SPLIT for a batch that an earlier run split, or that ended earlier runs."""
+        """What to do with a batch. `RUN` if no earlier run has told anything of it."""
 
     def started(self, batch: Batch) -> None:
         """The batch is about to be computed."""
+
+    def done(self, batch: Batch) -> None:
+        """All outcomes of the batch were given to the sink."""
 
     def split(self, batch: Batch) -> None:
         """The batch is about to be computed as two halves (`scheduler.halves`)."""
@@ -71,6 +77,9 @@ class NoJournal:
         return Verdict.RUN
 
     def started(self, batch: Batch) -> None:
+        """Nobody will ask."""
+
+    def done(self, batch: Batch) -> None:
         """Nobody will ask."""
 
     def split(self, batch: Batch) -> None:
@@ -104,6 +113,52 @@ class LoopStats:
         return 1 - self.input_tokens / self.padded_tokens if self.padded_tokens else 0.0
 
 
+class _Flight:
+    """A batch in the engine, and how many of its requests have no outcome yet."""
+
+    __slots__ = ("batch", "left")
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+        self.left = len(batch.requests)
+
+
+class _Flights:
+    """What the engine owes: an outcome for each request of each batch it took.
+
+    Requests are told apart by identity, which costs a tenth of comparing them; a batch that is
+    held keeps the identities of its requests their own.
+    """
+
+    def __init__(self) -> None:
+        self._flight_of: dict[int, _Flight] = {}
+
+    def __len__(self) -> int:
+        """Requests in flight."""
+        return len(self._flight_of)
+
+    def add(self, batch: Batch) -> None:
+        self._flight_of.update(dict.fromkeys(map(id, batch.requests), _Flight(batch)))
+
+    def remove(self, batch: Batch) -> None:
+        """The engine has forgotten the batch."""
+        for request in batch.requests:
+            self._flight_of.pop(id(request), None)
+
+    def landed(self, outcomes: Sequence[Outcome]) -> list[Batch]:
+        """Take outcomes off; returns the batches that are complete with them.
+
+        Raises `KeyError` for an outcome that nobody waits for.
+        """
+        complete = []
+        for outcome in outcomes:
+            flight = self._flight_of.pop(id(outcome.request))
+            flight.left -= 1
+            if not flight.left:
+                complete.append(flight.batch)
+        return complete
+
+
 class Loop:
     """Drives one engine from one source into one sink, until the source ends."""
 
@@ -120,9 +175,10 @@ class Loop:
         self._source, self._scheduler, self._engine, self._sink = source, scheduler, engine, sink
         self._journal = journal or NoJournal()
         self._clock = clock or RealClock()
-        self._in_flight = 0
+        self._flights = _Flights()
         self._idle_since = 0.0
         self._ended = False
+        self._wakes = self._wakes_spent = 0
         self.stats = LoopStats()
 
     def run(self) -> LoopStats:
@@ -139,11 +195,25 @@ class Loop:
         return self.stats
 
     def _step(self) -> None:
-        before = self._in_flight
-        self._sink.give(self._landed(self._attempt(self._engine.step)))
-        if self._in_flight == before:
-            name = self._engine.capabilities.name
-            raise InvariantError(f"the engine {name} answers none of {before} requests in flight")
+        before = len(self._flights)
+        self._land(self._attempt(self._engine.step))
+        if len(self._flights) == before:
+            self._spend_wake(before)
+
+    def wake(self) -> None:
+        """The source has more: ask it now rather than when the engine has answered.
+
+        May be called from any thread. An engine that cannot be interrupted goes on.
+        """
+        if isinstance(self._engine, Interruptible):
+            self._wakes += 1  # before the interrupt, which is what it excuses
+            self._engine.interrupt()
+
+    def _spend_wake(self, in_flight: int) -> None:
+        """A step that answers nothing is either interrupted or a fault of the engine."""
+        if self._wakes_spent == self._wakes:
+            raise self._broken(f"answers none of {in_flight} requests in flight")
+        self._wakes_spent += 1
 
     def _fill(self) -> bool:
         """Keep the engine full: a free engine never waits for a batch that could be had.
@@ -156,10 +226,8 @@ class Loop:
                 break
             self._journal.started(batch)
             self._launch(batch)
-            failed = self._attempt(partial(self._engine.add, batch))
-            if failed:
-                self._sink.give(self._landed(failed))
-        return self._in_flight > 0
+            self._land(self._attempt(partial(self._engine.add, batch)))
+        return len(self._flights) > 0
 
     def _next_batch(self) -> Batch | None:
         """A batch to compute, taking windows as needed; None if there is none to be had now."""
@@ -177,11 +245,14 @@ class Loop:
         verdict = self._journal.verdict(batch)
         if verdict is Verdict.GIVE_UP:
             self._sink.give([Failure(batch.requests[0], ErrorCode.CRASHED, _GIVEN_UP)])
-        elif verdict is Verdict.SPLIT or self._scheduler.over_budget(batch):
+        elif verdict is Verdict.SPLIT or self._is_too_large(batch, verdict):
             self._split(batch)
         else:
             return True
         return False
+
+    def _is_too_large(self, batch: Batch, verdict: Verdict) -> bool:
+        return verdict is Verdict.RUN and self._scheduler.over_budget(batch)
 
     def _split(self, batch: Batch) -> None:
         self._journal.split(batch)
@@ -190,7 +261,7 @@ class Loop:
     def _take(self) -> bool:
         if self._ended:
             return False
-        window = self._source.take(wait=self._in_flight == 0)
+        window = self._source.take(wait=not self._flights)
         if window is None:
             self._ended = True
         elif window:
@@ -198,16 +269,27 @@ class Loop:
         return bool(window)
 
     def _launch(self, batch: Batch) -> None:
-        if not self._in_flight:
+        if not self._flights:
             self.stats.starved_seconds += self._clock.now() - self._idle_since
-        self._in_flight += len(batch.requests)
+        self._flights.add(batch)
         self.stats.count(batch)
 
-    def _landed(self, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
-        self._in_flight -= len(outcomes)
-        if not self._in_flight:
+    def _land(self, outcomes: Sequence[Outcome]) -> None:
+        """Hand outcomes on; a batch is done once the sink has the last of them."""
+        if not outcomes:
+            return
+        try:
+            complete = self._flights.landed(outcomes)
+        except KeyError:
+            raise self._broken("answers a request that is not in flight") from None
+        if not self._flights:
             self._idle_since = self._clock.now()
-        return outcomes
+        self._sink.give(outcomes)
+        for batch in complete:
+            self._journal.done(batch)
+
+    def _broken(self, what: str) -> InvariantError:
+        return InvariantError(f"the engine {self._engine.capabilities.name} {what}")
 
     def _attempt(self, call: Callable[[], Sequence[Outcome] | None]) -> Sequence[Outcome]:
         """Call the engine; a failed batch is split until the culprit stands alone."""
@@ -222,9 +304,13 @@ class Loop:
         failure = _failure(batch.requests[0], error)
         if len(batch.requests) == 1:
             return [failure]
-        self._in_flight -= len(batch.requests)
+        self._flights.remove(batch)
+        if not self._flights:
+            self._idle_since = self._clock.now()
         if failure.code is ErrorCode.OOM:
-            self._journal.shrunk(self._scheduler.shrink(batch))
+            tokens = self._scheduler.shrink(batch)
+            self._journal.shrunk(tokens)
+            note(Action.SHRUNK, f"memory ran out: batches have at most {tokens:,} tokens from now")
         self._split(batch)
         return ()
 

@@ -29,6 +29,9 @@ class BatchLimits(Struct, frozen=True, kw_only=True):
 
 Group = Callable[[Params], Hashable]
 
+_INDEX_BITS = 24
+"""A line of at most 16 MiB holds fewer texts than this many bits count."""
+
 
 def decoded_rows(params: Params) -> int:
     """Rows the decoder carries for one request."""
@@ -139,4 +142,4 @@ def numbered(requests: tuple[Request, ...]) -> Batch:
     many batches were planned before: a resumed job, which skips some, finds the same names.
     """
     first = requests[0]
-    return Batch((first.ordinal << 16) + first.index, requests)
+    return Batch((first.ordinal << _INDEX_BITS) + first.index, requests)

@@ -76,10 +76,11 @@ def result_line(
     return (line if output_filter is None else filter_output(output_filter, line)) + b"\n"
 
 
-def error_line(rejected: Rejected, *, with_file: bool = False, attempts: int = 1) -> bytes:
+def error_line(rejected: Rejected, *, with_file: bool = False, attempts: int = 0) -> bytes:
     """The line of a record that has no result.
 
-    with_file: name the input it came from. attempts: how often the engine tried it alone.
+    with_file: name the input it came from. attempts: how often the engine tried it alone; 0 for a
+    record that never came to it.
     """
     file = b'"file": %b, ' % json_string(rejected.file) if with_file else b""
     return b'{"id": %b, %b"line": %d, "code": "%b", "message": %b, "attempts": %d}\n' % (

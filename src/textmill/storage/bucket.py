@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from textmill.errors import InputError, OutputError
 from textmill.storage.cloud_errors import is_passing, reason_and_hint
-from textmill.storage.connect import Address, StoreOptions, connect
+from textmill.storage.connecting import Address, StoreOptions, connect
 from textmill.storage.patience import Patience
 
 if TYPE_CHECKING:

@@ -9,11 +9,11 @@ from msgspec.structs import replace
 from textmill.errors import InputError, OutputError
 from textmill.storage.base import Entry
 from textmill.storage.bucket import Bucket, Found
-from textmill.storage.connect import Address, StoreOptions
+from textmill.storage.connecting import Address, StoreOptions
 from textmill.storage.lease import Lease
 from textmill.storage.object_stream import ObjectStream
 from textmill.storage.segments import ObjectLog, Segment, Segments, log_of
-from textmill.storage.upload import Upload
+from textmill.storage.uploads import Upload
 
 _READS_AT_ONCE = 8
 _DELETES_AT_ONCE = 1000
@@ -25,6 +25,8 @@ class ObjectStore:
     While a lock of it is held, everything that writes checks that first, and the segments below
     the lock's folder are listed once: there is no other writer.
     """
+
+    writes_late = True
 
     def __init__(self, address: Address, prefix: str, options: StoreOptions) -> None:
         self.options, self.sync_seconds = options, options.sync_seconds

@@ -8,19 +8,17 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 import msgspec
 
 from textmill.errors import InputError, UsageError
 from textmill.storage.base import InputFile, Store
-from textmill.storage.connect import SCHEMES, Address, StoreOptions
+from textmill.storage.connecting import SCHEMES, Address, StoreOptions
 from textmill.storage.inputs import expand_inputs
 from textmill.storage.local import LocalStore
 from textmill.storage.objects import ObjectStore
 
 MANIFEST_SUFFIX = ".manifest"
-_ENDPOINT = re.compile(r"https?://[^/?#\s@]+(/[^?#\s]*)?")
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/]*)(/?)(.*)", re.DOTALL)
 _STATS_AT_ONCE = 8
 
@@ -60,24 +58,6 @@ def open_store(text: str, options: StoreOptions) -> tuple[Store, str]:
     return LocalStore(path.parent), path.name
 
 
-def check_endpoint(url: str) -> None:
-    """Raise `UsageError` unless `url` can be the address of a server that speaks S3's protocol."""
-    match = _ENDPOINT.fullmatch(url)
-    if match is None or not _has_host(url):
-        raise UsageError(
-            f"--endpoint-url {url!r}: not the address of a server",
-            hint="write it whole, as in https://s3.example.com or http://127.0.0.1:9000",
-        )
-
-
-def _has_host(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:  # a port that is none, brackets that do not close
-        return False
-
-
 def expand_urls(pattern: str, options: StoreOptions) -> list[InputFile]:
     """The inputs that a URL or a manifest names.
 
@@ -114,10 +94,12 @@ def _object(url: str, options: StoreOptions) -> InputFile:
     store, name = open_store(url, options)
     entry = store.stat(name)
     if entry is None:
-        store.read(name)  # raises if it is the bucket that is missing, which a HEAD does not tell
+        # Raises if there is no such bucket, which a head cannot tell.
+        below = store.names(f"{name}/")
+        hint = "check the name; * is not expanded in a URL"
         raise InputError(
             f"there is no object {url}",
-            hint="check bucket and name; a prefix ends in /, and * is not expanded in a URL",
+            hint=f"a prefix ends in /: write {url}/ for what is below it" if below else hint,
         )
     return InputFile(path=url, size_bytes=entry.size_bytes)
 

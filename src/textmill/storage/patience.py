@@ -6,17 +6,17 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
-from contextlib import suppress
+from concurrent.futures import Future, wait
 from typing import TypeVar
 
 from textmill.storage.cloud_errors import is_passing
-from textmill.storage.connect import BACKOFF_SECONDS, Connection
+from textmill.storage.connecting import BACKOFF_SECONDS, Connection
 
 T = TypeVar("T")
 
 HURRY_SECONDS = 1.0
 """How long one request may take once the user wants to stop."""
+_LOOK_SECONDS = 0.2
 _FIRST_CONTACT_SECONDS = 10.0
 """A store that has never answered is rather misnamed than busy."""
 
@@ -24,21 +24,20 @@ _FIRST_CONTACT_SECONDS = 10.0
 class Patience:
     """That of one user of a connection. Safe from several threads.
 
-    obstore blocks until a request is over and hears no signal meanwhile. So the main thread, which
-    gets the signals, has another thread make the request, and waits for that.
+    obstore blocks until a request is over and hears no signal meanwhile. So another thread makes
+    each request, and the one that wants it only waits: it can stop waiting.
     """
 
     def __init__(self, connection: Connection, retry_seconds: float) -> None:
         """`retry_seconds`: how long a store that is busy or out of reach is asked again."""
         self._connection, self._retry_seconds = connection, retry_seconds
-        self._longest: float | None = None
-        """Seconds that a request may still take; None: as long as the connection lets it."""
+        self._hurried_at: float | None = None
+        self._is_silent = False
 
     def hurry(self) -> None:
         """The user wants to stop: nothing is asked again, and after one request that takes too
         long no other is made."""
-        if self._longest is None:
-            self._longest = HURRY_SECONDS
+        self._hurried_at = self._hurried_at or time.monotonic()
 
     def ask(self, attempt: Callable[[], T], also: tuple[type[Exception], ...] = ()) -> T:
         """Call `attempt` until it returns, or raise its error: it will not pass, or time is up.
@@ -53,8 +52,8 @@ class Patience:
             try:
                 result = attempt()
             except Exception as error:
-                passing = self._longest is None and (isinstance(error, also) or is_passing(error))
-                if not passing or time.monotonic() + pause > deadline:
+                passing = isinstance(error, also) or is_passing(error)
+                if not passing or self._hurried_at or time.monotonic() + pause > deadline:
                     raise
             else:
                 self._connection.has_answered = True
@@ -63,26 +62,25 @@ class Patience:
             pause = min(2 * pause, longest)
 
     def send(self, request: Callable[[], T]) -> T:
-        """Make one request. Ctrl-C leaves it a second to end, so that its outcome is known; if it
-        does not, no other is made."""
-        if self._longest == 0:
-            raise _silent()
-        if threading.current_thread() is not threading.main_thread():
-            return request()
-        running = _in_thread(request)
+        """Make one request. Ctrl-C leaves it a second to end, so that its outcome is known."""
+        if self._is_silent:
+            raise _silence()
+        began, running = time.monotonic(), _in_thread(request)
         try:
-            return running.result(self._longest)
+            while not _is_over(running, _LOOK_SECONDS):
+                latest = None if self._hurried_at is None else max(began, self._hurried_at)
+                if latest is not None and time.monotonic() - latest > HURRY_SECONDS:
+                    self._is_silent = True
+                    raise _silence()
         except KeyboardInterrupt:
-            with suppress(Exception):
-                running.result(HURRY_SECONDS)
-            if not running.done():
-                self._longest = 0.0
+            self._is_silent = not _is_over(running, HURRY_SECONDS)
             raise
-        except TimeoutError:
-            if running.done():
-                raise
-            self._longest = 0.0
-            raise _silent() from None
+        return running.result()
+
+
+def _is_over(running: Future[T], seconds: float) -> bool:
+    """Wait for a request for so long at most."""
+    return bool(wait([running], seconds).done)
 
 
 def _in_thread(request: Callable[[], T]) -> Future[T]:
@@ -93,11 +91,21 @@ def _in_thread(request: Callable[[], T]) -> Future[T]:
         try:
             running.set_result(request())
         except BaseException as error:  # noqa: BLE001 - the caller raises it
-            running.set_exception(error)
+            running.set_exception(_unpanicked(error))
 
     threading.Thread(target=work, name="request", daemon=True).start()
     return running
 
 
-def _silent() -> TimeoutError:
+def _unpanicked(error: BaseException) -> BaseException:
+    """A panic of obstore, which is no `Exception`, as an `OSError`."""
+    if type(error).__name__ != "PanicException":
+        return error
+    return OSError(
+        f"obstore cannot go on ({error}); credentials from files or the environment may be"
+        " malformed"
+    )
+
+
+def _silence() -> TimeoutError:
     return TimeoutError("timed out")

@@ -66,7 +66,7 @@ class Totals(Struct, kw_only=True):
             self.ok += 1
             return
         self.codes[row.code] = self.codes.get(row.code, 0) + 1
-        self.failed += row.has_failed
+        self.failed += row.failed
         self.invalid += row.is_invalid
 
     def check(self, rows_in: int) -> None:
@@ -167,7 +167,7 @@ def _result_lines(folder: JobFolder, windows: int) -> Iterator[JsonText]:
 
 
 def _sorted_part(folder: JobFolder, number: int) -> Part:
-    part, _ = folder.logs.read_part(number)
+    part, _ = folder.read_part(number)
     part.rows.sort(key=lambda row: row.n)
     return part
 

@@ -95,10 +95,12 @@ class Copy(Struct, frozen=True):
 class Copier:
     """Pairs copies with the rows of their originals. Used by one thread."""
 
-    def __init__(self, remembered: set[int]) -> None:
-        """`remembered`: ordinals of originals that later windows may copy."""
-        self._remembered = remembered
+    def __init__(self, remembered: set[int], *, opaque: bool) -> None:
+        """`remembered`: ordinals of originals that later windows may copy. opaque: output lines
+        do not show the texts plainly, so that only `Row.made` tells them."""
+        self._remembered, self._opaque = remembered, opaque
         self._rows: dict[int, bytes] = {}
+        self._mute: set[int] = set()
         self._waiting: dict[int, list[Copy]] = {}
 
     def originals(self, rows: Iterable[Row]) -> list[tuple[Copy, Row]]:
@@ -106,18 +108,33 @@ class Copier:
         ready = []
         for row in rows:
             if row.n in self._remembered:
-                self._rows[row.n] = _encode(_essence(row))
+                if self._tells(row):
+                    self._rows[row.n] = _encode(_essence(row))
+                else:
+                    self._mute.add(row.n)
             if self._waiting:
                 ready += [(copy, row) for copy in self._waiting.pop(row.n, ())]
         return ready
+
+    def is_mute(self, ordinal: int, done: Mapping[int, Row]) -> bool:
+        """Whether nothing tells any more what was made of an original, so that its copies have to
+        be computed: of a finished job, say, that was opened again.
+
+        done: rows of the original's window, if it is the one in work.
+        """
+        row = done.get(ordinal)
+        return ordinal in self._mute or (row is not None and not self._tells(row))
+
+    def _tells(self, row: Row) -> bool:
+        return row.failed or bool(bytes(row.made)) or not (row.code or self._opaque)
 
     def copies(
         self, copies: Iterable[Copy], originals: Mapping[int, int], done: Mapping[int, Row]
     ) -> list[tuple[Copy, Row]]:
         """Take the copies of a new window; returns those whose original has its row already.
 
-        originals: of each copy's ordinal, as `Duplicates.find` gave it. done: rows of the window
-        that an earlier run finished.
+        originals: of each copy's ordinal, as `Duplicates.find` gave it, and none of them mute.
+        done: rows of the window that an earlier run finished.
         """
         ready = []
         for copy in copies:
@@ -148,6 +165,6 @@ _decode_generated = msgspec.json.Decoder(_Generated).decode
 
 def _essence(row: Row) -> Row:
     """The row without what comes from the input: kept columns would fill the memory."""
-    if row.code or bytes(row.made):
+    if row.failed or bytes(row.made):
         return replace(row, ok=NOTHING)
     return replace(row, ok=NOTHING, made=Raw(_encode(_decode_generated(row.ok))))

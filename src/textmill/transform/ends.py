@@ -29,6 +29,8 @@ _READ_AHEAD_WINDOWS = 2
 _LOOK_SECONDS = 0.05
 _LAST_READ_SECONDS = 0.5
 """How long the end of a run waits for what is just being read."""
+_MAX_OPEN_WINDOWS = 16
+"""A window stays open, with its records in memory, while one of its rows is missing."""
 
 
 class _Ready(Struct):
@@ -57,7 +59,7 @@ class JobSource:
         self._windows, self._preparer = windows, preparer
         self._ledger, self._folder = ledger, ledger.folder
         self._duplicates = Duplicates()
-        self.copier = Copier(self._duplicates.remembered)
+        self.copier = Copier(self._duplicates.remembered, opaque=maker.opaque)
         self._queue: queue.Queue[_Ready | BaseException | None] = queue.Queue(_READ_AHEAD_WINDOWS)
         self._stop = threading.Event()
         self.rows_read = 0
@@ -75,8 +77,11 @@ class JobSource:
         self._thread.join(_LAST_READ_SECONDS)
 
     def take(self, *, wait: bool) -> Sequence[Request] | None:
-        """The next window that holds work; its rejected rows are entered on the way."""
-        while True:
+        """The next window that holds work; its rejected rows are entered on the way.
+
+        None is had while too many are open: rows that are in the engine come first.
+        """
+        while wait or self._ledger.open_windows < _MAX_OPEN_WINDOWS:
             try:
                 ready = self._queue.get(block=wait)
             except queue.Empty:
@@ -88,6 +93,7 @@ class JobSource:
                 raise ready
             if requests := self._begin(ready):
                 return requests
+        return ()
 
     def wanted(self, batch: Batch) -> Batch | None:
         """The batch whole if any of its records is not done, so that it computes as planned."""
@@ -102,20 +108,25 @@ class JobSource:
             return ()
         rejected = (self._maker.rejected(row) for row in window.rejected)
         self._ledger.open(window, part, ready.end, rejected)
-        if ready.copies:
-            self._begin_copies(window, ready)
-            return [request for request in window.requests if request.ordinal not in ready.copies]
-        return window.requests
+        copies = self._begin_copies(window, ready)
+        return [request for request in window.requests if request.ordinal not in copies]
 
-    def _begin_copies(self, window: Window, ready: _Ready) -> None:
-        done = {row.n: row for row in ready.part.rows}
+    def _begin_copies(self, window: Window, ready: _Ready) -> Mapping[int, int]:
+        """Pair the window's copies with their originals. Returns those that are not computed."""
+        done = {row.n: row for row in ready.part.rows} if ready.copies else {}
+        originals = {
+            copy: original
+            for copy, original in ready.copies.items()
+            if not self.copier.is_mute(original, done)
+        }
         copies = [
             Copy(window.records[ordinal], ordinal in window.truncated)
-            for ordinal in ready.copies
+            for ordinal in originals
             if ordinal not in done
         ]
-        pairs = self.copier.copies(copies, ready.copies, done)
+        pairs = self.copier.copies(copies, originals, done)
         self._ledger.enter([self._maker.copied(*pair) for pair in pairs])
+        return originals
 
     def _read_ahead(self) -> None:
         try:
@@ -136,7 +147,7 @@ class JobSource:
                 return
 
     def _ready(self, number: int, rows: Rows) -> _Ready:
-        part, end = self._folder.logs.read_part(number)
+        part, end = self._folder.read_part(number)
         if not _fits(part, rows):
             raise InputError(
                 f"{self._folder.label}.job is damaged: the part of window {number} holds other"

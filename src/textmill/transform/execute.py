@@ -19,7 +19,9 @@ from textmill.transform.job import JobFolder
 from textmill.transform.journal import History, JobJournal
 from textmill.transform.ledger import ErrorBudget, Ledger, Progress
 from textmill.transform.plan import JobSpec, window_sizes
+from textmill.transform.retry import forget_failures
 from textmill.transform.rows import RowMaker
+from textmill.transform.ticking import Ticker
 from textmill.transform.windows import Preparer, Rows, gather, reject_duplicates
 
 OnProgress = Callable[[Progress], None]
@@ -67,8 +69,11 @@ def execute(
     Raises `TooManyErrors` when the budget is passed; finished rows stay in the folder.
     """
     started = time.monotonic()
-    journal = JobJournal(*folder.logs.journal(), blame=worker.engine.capabilities.local)
+    journal = JobJournal(*folder.journal(), blame=worker.engine.capabilities.local)
     with closing(journal), folder.hurried_by_interrupts():
+        if journal.history.forgetting:
+            forget_failures(folder)
+            journal.forgotten()
         progress = Progress(total=total)
         ledger = Ledger(
             folder, journal, budget, progress, on_progress=on_progress, clock=RealClock()
@@ -111,12 +116,15 @@ def _compute(
         JobSink(worker.tokenizer, ledger, source.copier, worker.maker),
         journal=journal,
     )
+    ticker = Ticker(ledger.folder.store.sync_seconds, ledger.sync_if_due)
     source.start()
     try:
+        ticker.start()
         with ledger.folder.hurried_by_interrupts():
             stats = loop.run()
             ledger.finish()
     finally:
+        ticker.stop()
         ledger.close()  # first: rows are safe before the reader is waited for
         source.close()
     return stats, source.rows_read

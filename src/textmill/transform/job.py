@@ -1,23 +1,22 @@
 """A job's folder: `OUT.job/`, which exists only while the job is unfinished.
 
-OUT.job/job.json                what the job is, written once; a resume must be the same job
-OUT.job/lock                    held by the running process; one writer at a time
-OUT.job/rows-ID/00000.jsonl, …  finished rows, one append-only log per window
-OUT.job/rows-ID/journal.jsonl   what was tried: runs, batches before they were computed, splits
-OUT.job/stdin.jsonl             the input, when it came from standard input or from Python
+OUT.job/job.json       what the job is, written once; a resume must be the same job
+OUT.job/lock           held by the running process; one writer at a time
+OUT.job/parts/         finished rows, one append-only log per window
+OUT.job/journal.jsonl  what was tried: runs, batches before they were computed, splits
+OUT.job/stdin.jsonl    the input, when it came from standard input or from Python
 
-ID is random, and job.json names it. A job that is started over gets another: what a run that was
-replaced still has on its way to an object store lands under a name that nobody reads.
+On an object store parts and journal are in OUT.job/logs-ID/; each job has an ID of its own, told by
+its job.json. So what a run that has lost its lease still had on its way comes, however late, under
+a name that nobody reads.
 """
 
 from __future__ import annotations
 
-import re
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated
 
 import msgspec
 from msgspec import Struct
@@ -27,58 +26,22 @@ from textmill.storage.base import Lock, Log, Store
 from textmill.transform.parts import Part, read_part
 from textmill.transform.plan import JobSpec, changes
 
-_OURS = ("job.json", "lock", "rows-", "stdin.jsonl")
-_ID_BYTES = 8
-_PART = re.compile(r"(\d{5,})\.jsonl")
+_LOGS = "logs-"
+_OURS = ("job.json", "journal.jsonl", "lock", _LOGS, "parts", "stdin.jsonl")
 
 
 class Description(Struct, frozen=True, kw_only=True):
     """What job.json holds.
 
-    identity: what must be equal for a resume. rows: the id of its logs. command: the line that
-    began the job, None from Python. cwd: the folder it was given in.
+    identity: what must be equal for a resume. logs: the folder of its logs within the
+    job's, empty if it is that itself. command: the line that began the job, None from Python.
+    cwd: the folder it was given in.
     """
 
     identity: dict[str, str]
-    rows: Annotated[str, msgspec.Meta(pattern=f"^[0-9a-f]{{{2 * _ID_BYTES}}}$")]
+    logs: str
     command: list[str] | None = None
     cwd: str | None = None
-
-
-class JobLogs(Struct, frozen=True):
-    """What a job has finished and tried: its logs, all below one folder of a random name."""
-
-    store: Store
-    folder: str
-    id: str
-
-    @property
-    def prefix(self) -> str:
-        """Where they are in the store."""
-        return f"{self.folder}rows-{self.id}/"
-
-    @property
-    def windows(self) -> list[int]:
-        """The windows that have a part, in order."""
-        names = (name.removeprefix(self.prefix) for name in self.store.names(self.prefix))
-        return sorted(int(found[1]) for name in names if (found := _PART.fullmatch(name)))
-
-    def part(self, window: int) -> Log:
-        """The log of a window's finished rows."""
-        return self.store.log(self._part_name(window))
-
-    def read_part(self, window: int) -> tuple[Part, int]:
-        """What a window's log holds, and the byte where its whole frames end."""
-        name = self._part_name(window)
-        return read_part(self.store.log(name), self.store.label(name))
-
-    def journal(self) -> tuple[Log, str]:
-        """The log of what was tried, and what the user knows it by."""
-        name = f"{self.prefix}journal.jsonl"
-        return self.store.log(name), self.store.label(name)
-
-    def _part_name(self, window: int) -> str:
-        return f"{self.prefix}{window:05d}.jsonl"
 
 
 class JobFolder:
@@ -94,8 +57,8 @@ class JobFolder:
         self._folder = f"{name}.job/"
         self.spool = f"{self._folder}stdin.jsonl"
         self._record = f"{self._folder}job.json"
+        self._logs: str | None = None
         self._lock: Lock | None = None
-        self._logs: JobLogs | None = None
         self._is_empty = False
 
     @property
@@ -109,34 +72,56 @@ class JobFolder:
         return self.name, self.errors_name, self.manifest_name
 
     @property
-    def logs(self) -> JobLogs:
-        """Those of the job that this run has begun, else of the one that job.json describes now.
+    def part_names(self) -> list[str]:
+        """The parts there are, in order."""
+        return self.store.names(self._parts)
 
-        Raises `InputError` if there is none, `ResumeRefused` if its description is damaged.
-        """
-        if self._logs is not None:
-            return self._logs
-        description = self.description()
-        if description is None:
-            raise InputError(f"{self.label}.job holds no job")
-        return JobLogs(self.store, self._folder, description.rows)
+    @property
+    def part_numbers(self) -> list[int]:
+        """The windows that have a part, in order."""
+        start = len(self._parts)
+        return sorted({int(name[start:].partition(".")[0]) for name in self.part_names})
+
+    @property
+    def _parts(self) -> str:
+        return f"{self._log_folder}parts/"
+
+    @property
+    def _log_folder(self) -> str:
+        if self._logs is None:
+            description = self.description() if self.store.writes_late else None
+            self._logs = description.logs if description else self._new_logs()
+        return self._folder + self._logs
+
+    def _new_logs(self) -> str:
+        return f"{_LOGS}{secrets.token_hex(8)}/" if self.store.writes_late else ""
 
     @property
     def holds_rows(self) -> bool:
-        """Whether an earlier run left finished rows. Rows without a job.json are nobody's, those
-        of a damaged one may be somebody's."""
-        try:
-            described = self.description()
-        except ResumeRefused:
-            return True
-        return described is not None and bool(
-            JobLogs(self.store, self._folder, described.rows).windows
-        )
+        """Whether an earlier run left finished rows. Rows without a job.json are nobody's."""
+        return self.is_described and bool(self.part_names)
 
     @property
     def is_described(self) -> bool:
         """Whether there is a job.json: the job is unfinished."""
         return self.store.stat(self._record) is not None
+
+    def part(self, window: int) -> Log:
+        """The log of a window's finished rows."""
+        return self.store.log(self._part_name(window))
+
+    def read_part(self, window: int) -> tuple[Part, int]:
+        """What a window's log holds, and the byte where its whole frames end."""
+        name = self._part_name(window)
+        return read_part(self.store.log(name), self.store.label(name))
+
+    def _part_name(self, window: int) -> str:
+        return f"{self._parts}{window:05d}.jsonl"
+
+    def journal(self) -> tuple[Log, str]:
+        """The log of what was tried, and what the user knows it by."""
+        name = f"{self._log_folder}journal.jsonl"
+        return self.store.log(name), self.store.label(name)
 
     def check_lock(self) -> None:
         """Raise `OutputError` if another run has taken the job over."""
@@ -168,7 +153,7 @@ class JobFolder:
                     self.remove()
         finally:
             self._lock.release()
-            self._lock = self._logs = None
+            self._lock = None
 
     @contextmanager
     def hurried_by_interrupts(self) -> Iterator[None]:
@@ -187,7 +172,6 @@ class JobFolder:
         if not fresh and (before := self.description()) is not None:
             different = changes(before.identity, spec.identity())
             if not different:
-                self._logs = JobLogs(self.store, self._folder, before.rows)
                 return
             if self.holds_rows:
                 self._refuse(different)
@@ -195,15 +179,22 @@ class JobFolder:
         self.describe(spec, command)
 
     def describe(self, spec: JobSpec, command: Sequence[str] | None = None) -> None:
-        """Write what the job is: from now on the rows in `logs` are its own."""
+        """Write what the job is: from now on the rows in the folder are its own.
+
+        The description of a job before it is gone (`forget_rows`).
+        """
         description = Description(
             identity=spec.identity(),
-            rows=self.logs.id,
+            logs=self._log_folder.removeprefix(self._folder),
             command=[_encodable(word) for word in command] if command else None,
             cwd=_cwd(),
         )
         data = msgspec.json.encode(description)
-        self.store.replace(self._record, msgspec.json.format(data, indent=1))
+        if not self.store.create(self._record, msgspec.json.format(data, indent=1)):
+            raise OutputError(
+                f"{self.store.label(self._record)} has appeared: another run has begun a job here",
+                hint="let it finish, or choose another -o",
+            )
 
     def description(self) -> Description | None:
         """What the job is; None if there is none. Raises `ResumeRefused` if it is damaged."""
@@ -224,11 +215,14 @@ class JobFolder:
         )
 
     def forget_rows(self) -> None:
-        """Leave all rows to nobody; those to come have logs of their own, not yet described."""
+        """Remove all rows. Without a job.json they are nobody's, so it goes first."""
         self.store.remove(self._record)
-        with suppress(OutputError, InputError):  # what stays is in nobody's way
-            self.store.clear(f"{self._folder}rows-")
-        self._logs = JobLogs(self.store, self._folder, secrets.token_hex(_ID_BYTES))
+        if self.store.writes_late:
+            self.store.clear(f"{self._folder}{_LOGS}")
+        else:
+            self.store.clear(f"{self._folder}parts/")
+            self.store.clear(f"{self._folder}journal.jsonl")
+        self._logs = self._new_logs()
 
     def remove(self) -> None:
         """The job is committed, or holds nothing: remove all but the lock, which `leave` does."""

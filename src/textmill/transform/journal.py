@@ -1,14 +1,16 @@
-"""`OUT.job/rows-ID/journal.jsonl`: what was tried, written before it is tried.
+"""`OUT.job/journal.jsonl`: what was tried, written before it is tried.
 
     {"event":"run","at":"2026-11-22T20:00:00+00:00","host":"box","pid":4711}
-    {"event":"start","n":1114112,"k":31}            a batch, by its number and size
-    {"event":"split","n":1114112,"k":31}            computed as two halves from now on
+    {"event":"start","n":285212672,"k":31}          a batch, by its number and size
+    {"event":"done","n":285212672,"k":31}           it was computed, or has failed
+    {"event":"split","n":285212672,"k":31}          computed as two halves from now on
     {"event":"shrink","tokens":1024}                memory ran out: larger batches are split
-    {"event":"progress","at":"…","rows":256,"ok":250,"codes":{"empty":6},"total":9000,…}
+    {"event":"progress","at":"…","rows":256,"ok":250,"failed":0,"codes":{"empty":6},"total":9000,…}
     {"event":"stop","at":"…"}                       the run ended by itself
-    {"event":"retry"}                               failed rows were forgotten (--retry-failed)
+    {"event":"retry","forgotten":false}             failed rows are being forgotten (--retry-failed)
+    {"event":"retry","forgotten":true}              they are, and nothing is blamed any more
 
-A batch that was started and neither finished nor stopped was in flight when its run died. Once is
+A batch that was started and not done when its run died was in flight. Once is
 chance; again and again means that something in it ends the process (a container that is killed
 whole when memory runs out), so it is split until the culprit stands alone, and that one given up.
 """
@@ -17,8 +19,9 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -30,6 +33,7 @@ from textmill.batching.scheduler import halves
 from textmill.core import Batch
 from textmill.errors import InputError, OutputError
 from textmill.storage.base import Log
+from textmill.transform.parts import HOLE
 
 SPLIT_AFTER, PIECE_AFTER, GIVE_UP_AFTER = 5, 2, 5
 """In how many runs that died a batch must have been in flight until it is split, until a piece of
@@ -53,6 +57,13 @@ class BatchStarted(Struct, frozen=True, tag_field="event", tag="start"):
     k: int
 
 
+class BatchDone(Struct, frozen=True, tag_field="event", tag="done"):
+    """The outcomes of all its requests are there."""
+
+    n: int
+    k: int
+
+
 class BatchSplit(Struct, frozen=True, tag_field="event", tag="split"):
     """A batch was replaced by its two halves."""
 
@@ -67,12 +78,14 @@ class BudgetShrunk(Struct, frozen=True, tag_field="event", tag="shrink"):
 
 
 class Progressed(Struct, frozen=True, kw_only=True, tag_field="event", tag="progress"):
-    """How far the job was. `rows` done so far, `resumed` of them before this run."""
+    """How far the job was. `rows` done so far, `resumed` of them before this run; the engine has
+    `failed` on so many of them, and `codes` counts all that have no result."""
 
     at: str
     rows: int
     resumed: int
     ok: int
+    failed: int
     total: int | None
     codes: dict[str, int]
 
@@ -84,7 +97,12 @@ class RunStopped(Struct, frozen=True, tag_field="event", tag="stop"):
 
 
 class Retried(Struct, frozen=True, tag_field="event", tag="retry"):
-    """Failed rows were forgotten, to be computed again: what was blamed has another chance."""
+    """Failed rows are to be computed again: what was blamed has another chance.
+
+    forgotten: whether all of them are out of the parts by now.
+    """
+
+    forgotten: bool
 
 
 class Carried(Struct, frozen=True, kw_only=True, tag_field="event", tag="carry"):
@@ -102,13 +120,14 @@ Event = (
     | Retried
     | RunBegan
     | BatchStarted
+    | BatchDone
     | BatchSplit
     | BudgetShrunk
     | Progressed
     | RunStopped
 )
 
-_decode = msgspec.json.Decoder(Event).decode
+_DECODER: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -117,26 +136,50 @@ def event_line(event: Event) -> bytes:
     return _encode(event) + b"\n"
 
 
-def read_events(log: Log, label: str) -> tuple[list[Event], int]:
-    """All whole lines of a journal, and the byte where they end. Raises `InputError`."""
-    lines = log.read().split(b"\n")[:-1]
-    try:
-        return list(map(_decode, lines)), sum(len(line) + 1 for line in lines)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{label} is damaged: {error}",
-            hint="the file was changed after it was written; start over with --fresh",
-        ) from error
+class Events:
+    """The whole lines of a journal, one at a time: it may hold millions.
+
+    end: the byte where the lines end that were read. What follows the last whole line, or holds
+    bytes that were never written (a power cut), is a torn tail.
+    """
+
+    def __init__(self, log: Log, label: str) -> None:
+        self._data, self._label = log.read(), label
+        self.end = 0
+
+    def __iter__(self) -> Iterator[Event]:
+        """Raises `InputError` for a damaged line."""
+        self.end = 0
+        while at := self._data.find(b"\n", self.end) + 1:
+            line = self._data[self.end : at - 1]
+            if HOLE in line:
+                return
+            yield self._decode(line)
+            self.end = at
+
+    def _decode(self, line: bytes) -> Event:
+        try:
+            return _DECODER.decode(line)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise InputError(
+                f"{self._label} is damaged: {error}",
+                hint="the file was changed after it was written; start over with --fresh",
+            ) from error
 
 
 class History(Struct):
-    """What earlier runs tried. deaths: how often a batch was in flight when a run died."""
+    """What earlier runs tried.
+
+    deaths: how often a batch was in flight when a run died. forgetting: a run that was to forget
+    the failed rows has not come to its end.
+    """
 
     splits: set[_Name]
     deaths: Counter[_Name]
     shrunk: list[int]
     runs: int = 0
     carried: Carried = Carried()
+    forgetting: bool = False
 
 
 def history(events: Iterable[Event]) -> History:
@@ -151,13 +194,17 @@ def history(events: Iterable[Event]) -> History:
                 found.runs += 1
             case BatchStarted(n, k):
                 flying.add((n, k))
+            case BatchDone(n, k):
+                flying.discard((n, k))
             case BatchSplit(n, k):
                 found.splits.add((n, k))
+                flying.discard((n, k))
             case BudgetShrunk(tokens):
                 found.shrunk.append(tokens)
             case RunStopped():
                 flying.clear()
-            case Retried():
+            case Retried(forgotten):
+                found.forgetting = not forgotten
                 found.deaths.clear()
                 flying.clear()
             case Carried():
@@ -167,7 +214,8 @@ def history(events: Iterable[Event]) -> History:
 
 
 class JobJournal:
-    """Implements `batching.loop.Journal` on a log. Used by one thread."""
+    """Implements `batching.loop.Journal` on a log. Used by the Loop's thread, but for `progress`,
+    which any may call."""
 
     def __init__(self, log: Log, label: str, *, blame: bool = True) -> None:
         """Read what earlier runs tried and begin a new one. Raises `InputError`, `OutputError`.
@@ -177,10 +225,10 @@ class JobJournal:
 
         blame: whether a batch can be what a run died of.
         """
-        self._log = log
-        events, end = read_events(log, label)
-        log.cut(end)
+        self._log, self._lock = log, threading.Lock()
+        events = Events(log, label)
         self.history = history(events)
+        log.cut(events.end)
         if not blame:
             self.history.deaths.clear()
         self._pieces: set[_Name] = set()
@@ -196,12 +244,17 @@ class JobJournal:
         deaths = self.history.deaths[name]
         if len(batch.requests) == 1:
             return Verdict.GIVE_UP if deaths >= GIVE_UP_AFTER else Verdict.RUN
-        limit = PIECE_AFTER if name in self._pieces else SPLIT_AFTER
-        return Verdict.SPLIT if deaths >= limit else Verdict.RUN
+        if deaths >= (PIECE_AFTER if name in self._pieces else SPLIT_AFTER):
+            return Verdict.SPLIT
+        return Verdict.AGAIN if deaths else Verdict.RUN
 
     def started(self, batch: Batch) -> None:
         """Write that the batch is in flight. Not synced: a power cut is nobody's fault."""
         self._write(BatchStarted(*_name(batch)))
+
+    def done(self, batch: Batch) -> None:
+        """Write that nobody has to look for the batch if this run dies."""
+        self._write(BatchDone(*_name(batch)))
 
     def split(self, batch: Batch) -> None:
         """Write that the batch is two from now on, and sync it: its texts may depend on it."""
@@ -209,33 +262,40 @@ class JobJournal:
         self._pieces.update(map(_name, halves(batch)))
         if name not in self.history.splits:
             self.history.splits.add(name)
-            self._write(BatchSplit(*name))
-            self._log.sync()
+            self._write(BatchSplit(*name), sync=True)
 
     def shrunk(self, tokens: int) -> None:
         """Write what memory allowed."""
         self.history.shrunk.append(tokens)
         self._write(BudgetShrunk(tokens))
 
+    def forgotten(self) -> None:
+        """Write that no failed row is left of those that were to be done again."""
+        self._write(Retried(forgotten=True), sync=True)
+        self.history.forgetting = False
+
     def progress(self, event: Progressed) -> None:
         """Write how far the job is, for whoever asks for its status."""
-        self._write(event)
-        self._log.sync()
+        self._write(event, sync=True)
 
     def close(self) -> None:
         """Write that the run ended by itself, if that can be written (a disk may be full)."""
-        with suppress(OutputError):
-            self._write(RunStopped(at=now()))
-            self._log.sync()
+        with suppress(OutputError, InputError):
+            # Ctrl-C comes between any two steps, so an append that was broken off may be whole.
+            self._whole = self._whole or self._log.read().endswith(b"\n")
+            self._write(RunStopped(at=now()), sync=True)
         self._log.close()
 
-    def _write(self, event: Event) -> None:
+    def _write(self, event: Event, *, sync: bool = False) -> None:
         """Append an event. One that failed may stand there by half, so nothing follows it."""
-        if not self._whole:
-            raise OutputError("the job's journal could not be written, so the run has ended")
-        self._whole = False
-        self._log.append(event_line(event))
-        self._whole = True
+        with self._lock:
+            if not self._whole:
+                raise OutputError("the job's journal could not be written, so the run has ended")
+            self._whole = False
+            self._log.append(event_line(event))
+            if sync:
+                self._log.sync()
+            self._whole = True
 
 
 def now() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -24,7 +25,8 @@ class Progress(Struct):
 
     rows: done so far, `resumed` of them by an earlier run. total: rows expected, None if unknown.
     begun: rows of all windows that were opened; bad rows of a window are done before its good ones.
-    codes: rows without a result, by error code. example: the error line of the first of them.
+    codes: rows without a result, by error code; the engine has `failed` on so many of them.
+    example: the error line of the first of them.
     """
 
     rows: int = 0
@@ -32,6 +34,7 @@ class Progress(Struct):
     begun: int = 0
     total: int | None = None
     ok: int = 0
+    failed: int = 0
     codes: Counter[str] = msgspec.field(default_factory=Counter)
     example: str = ""
 
@@ -47,6 +50,7 @@ class Progress(Struct):
             rows=self.rows,
             resumed=self.resumed,
             ok=self.ok,
+            failed=self.failed,
             total=self.total,
             codes=dict(self.codes),
         )
@@ -58,6 +62,7 @@ class Progress(Struct):
             self.resumed += resumed
             if row.code:
                 self.codes[row.code] += 1
+                self.failed += row.failed
                 self.example = self.example or bytes(row.error).decode()
             else:
                 self.ok += 1
@@ -127,6 +132,7 @@ class _Open(Struct):
 class Ledger:
     """Opens windows, enters finished rows, closes windows that are complete.
 
+    Used by one thread, but for `sync_if_due`, which any may call.
     on_progress is called after every frame; it must return at once.
     """
 
@@ -142,7 +148,8 @@ class Ledger:
     ) -> None:
         self.folder, self._journal, self._budget = folder, journal, budget
         self.progress, self._on_progress = progress, on_progress
-        self._clock = clock
+        self._clock, self._lock = clock, threading.RLock()
+        self._failed_sync: BaseException | None = None
         self._unsynced: set[PartWriter] = set()
         self._complete: list[PartWriter] = []
         self._synced_at = clock.now()
@@ -166,11 +173,16 @@ class Ledger:
         self.progress.begun += window.rows
         self.progress.count(part.rows, resumed=True)
         done = {row.n for row in part.rows}
-        writer = PartWriter(self.folder.logs.part(window.number), end=end)
+        writer = PartWriter(self.folder.part(window.number), end=end)
         state = _Open(window, writer, done, window.rows - len(done))
         self._open[window.number] = state
         self._window_of.update(dict.fromkeys(window.records, state))
         self._enter(state, [row for row in rejected if row.n not in done])
+
+    @property
+    def open_windows(self) -> int:
+        """Windows that lack a row."""
+        return len(self._open)
 
     def is_done(self, ordinal: int) -> bool:
         """Whether the row needs no more work."""
@@ -201,36 +213,59 @@ class Ledger:
     def _enter(self, state: _Open, rows: list[Row]) -> None:
         state.left -= len(rows)
         complete = state.left == 0
-        if rows or complete:
-            state.writer.append(rows, window_rows=state.window.rows if complete else None)
+        with self._lock:
+            if rows or complete:
+                state.writer.append(rows, window_rows=state.window.rows if complete else None)
+            self.progress.count(rows)
+            self._unsynced.add(state.writer)
+            if complete:
+                self._complete.append(state.writer)
         state.done.update(row.n for row in rows)
-        self.progress.count(rows)
-        self._unsynced.add(state.writer)
         if complete:
             self._forget(state)
-        if self._clock.now() - self._synced_at >= self.folder.store.sync_seconds:
+        if self._is_due():
             self._sync()
         self._tell()
 
     def _forget(self, state: _Open) -> None:
-        self._complete.append(state.writer)
         del self._open[state.window.number]
         for ordinal in state.window.records:
             del self._window_of[ordinal]
 
+    def sync_if_due(self) -> None:
+        """Sync rows that have waited long enough, also while the engine is at work for minutes.
+
+        What goes wrong is raised by the next call of the thread that enters rows: a file whose
+        sync has failed once cannot be trusted, though the next sync may succeed.
+        """
+        with self._lock:
+            if self._failed_sync is None and self._unsynced and self._is_due():
+                try:
+                    self._sync()
+                except BaseException as error:  # noqa: BLE001 - raised where rows are entered
+                    self._failed_sync = error
+
+    def _is_due(self) -> bool:
+        return self._clock.now() - self._synced_at >= self.folder.store.sync_seconds
+
     def _sync(self) -> None:
         """Sync what was written since the last time; complete windows need their file no more."""
-        self.folder.check_lock()
-        for writer in self._unsynced:
-            writer.sync()
-        self._journal.progress(self.progress.event())
-        for writer in self._complete:
-            writer.close()
-        self._unsynced.clear()
-        self._complete.clear()
-        self._synced_at = self._clock.now()
+        with self._lock:
+            if self._failed_sync is not None:
+                raise self._failed_sync
+            self.folder.check_lock()
+            for writer in self._unsynced:
+                writer.sync()
+            self._journal.progress(self.progress.event())
+            for writer in self._complete:
+                writer.close()
+            self._unsynced.clear()
+            self._complete.clear()
+            self._synced_at = self._clock.now()
 
     def _tell(self) -> None:
+        if self._failed_sync is not None:
+            raise self._failed_sync
         self._budget.check(self.progress)
         self._on_progress(self.progress)
 

@@ -1,6 +1,6 @@
 """Part files: where finished work is safe before the output appears.
 
-A job's rows are numbered windows; window k has one log, `rows-ID/0000k.jsonl`. It holds frames. A
+A job's rows are numbered windows; window k has one log, `parts/0000k.jsonl`. It holds frames. A
 frame is one append: a line for each finished row, then a marker line with their number and their
 CRC-32. Logs are synced about once a second, so on a local disk a killed process loses no frame, and
 a power cut at most the last second's. What follows the last whole frame is a torn tail of a
@@ -22,6 +22,9 @@ from msgspec import Raw, Struct
 from textmill.errors import InputError
 from textmill.storage.base import Log
 
+HOLE = b"\0"
+"""In no JSON, so it tells of bytes that a power cut left unwritten."""
+
 NOTHING = Raw(b"")
 """Of a row's field: it is not written. Another empty `Raw` would be, as nothing at all."""
 
@@ -31,7 +34,8 @@ class Row(Struct, omit_defaults=True, gc=False):
 
     n: its ordinal. ok: its output line as JSON, or error: its error line as JSON.
     inp, out: tokens read and written. cut: its input was truncated. limit: an output met the
-    length limit. code: the error's code. copied: it has the result of an equal, earlier row.
+    length limit. code: the error's code. failed: the engine could not answer it.
+    copied: it has the result of an equal, earlier row.
     made: what the engine made, where the output line does not show it plainly.
     again: no row but the word that the failed row of this ordinal is to be done again.
     """
@@ -44,23 +48,15 @@ class Row(Struct, omit_defaults=True, gc=False):
     cut: bool = False
     limit: bool = False
     code: str = ""
+    failed: bool = False
     copied: bool = False
     made: Raw = NOTHING
     again: bool = False
 
     @property
-    def has_failed(self) -> bool:
-        """Whether the engine could not answer the row."""
-        return self.code in ENGINE_CODES
-
-    @property
     def is_invalid(self) -> bool:
-        """Whether the row could not become a request."""
-        return bool(self.code) and not self.has_failed
-
-
-ENGINE_CODES = frozenset({"oom", "engine_error", "timeout", "crashed"})
-"""Codes of rows that the engine could not answer; those of all others are invalid."""
+        """Whether the row could not become a request, or its result not be written as asked."""
+        return bool(self.code) and not self.failed
 
 
 class _Marker(Struct):
@@ -92,9 +88,10 @@ class Part(Struct):
 def read_part(log: Log, label: str) -> tuple[Part, int]:
     """The whole frames of a window's log, and the byte where they end.
 
-    Bytes after the last whole frame are a torn tail and are ignored; a frame whose checksum is
-    wrong *before* another whole frame is damage, and so are two different rows of one ordinal:
-    both are refused with an `InputError` that names `label`.
+    Bytes after the last whole frame are a torn tail and are ignored, and so is what follows a hole
+    of bytes that were never written. A frame whose checksum is wrong *before* another whole frame
+    is damage, and so are two different rows of one ordinal: both are refused with an `InputError`
+    that names `label`.
     """
     by_ordinal: dict[int, Row] = {}
     window_rows, end = None, 0
@@ -107,7 +104,7 @@ def read_part(log: Log, label: str) -> tuple[Part, int]:
             lines.append(line)
             continue
         if not _frame_is_whole(line, lines):
-            if _MARKER in data[position:]:
+            if _MARKER in data[position:] and HOLE not in data[end:position]:
                 raise _damaged(label, f"the frame at byte {end} is broken, and more follows it")
             break
         rows = list(map(_decode_row, lines))

@@ -9,7 +9,7 @@ from textmill.errors import OutputError
 from textmill.transform.job import JobFolder
 from textmill.transform.manifest import finished_manifest
 from textmill.transform.plan import JobSpec, changes
-from textmill.transform.retry import forget_failures, reopen
+from textmill.transform.retry import ask_again, reopen
 from textmill.transform.windows import Rows
 
 
@@ -36,7 +36,7 @@ def resume(
         return None
     folder.begin(spec, fresh=fresh, command=command)
     if retry_failed:
-        forget_failures(folder)
+        ask_again(folder)
     return None
 
 

@@ -1,12 +1,14 @@
 """`--retry-failed`: rows that the engine could not answer are computed again, all others stay.
 
-An unfinished job forgets its failed rows where they are. A finished one is opened again: its parts
-are made from its output and error file, without the failed rows, and the job goes on from there.
+An unfinished job forgets its failed rows where they are, when its next run begins. A finished one
+is opened again: its parts are made from its output and error file, without the failed rows, and the
+job goes on from there.
 Rows that could not become a request fail again in any run, so they stay as they are.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,36 +18,33 @@ from msgspec import Raw, Struct
 from textmill.errors import InvariantError, OutputError
 from textmill.storage.base import digest_of
 from textmill.storage.decompress import text_lines
-from textmill.transform.job import JobFolder, JobLogs
-from textmill.transform.journal import Carried, Retried, event_line, read_events
+from textmill.transform.job import JobFolder
+from textmill.transform.journal import Carried, Events, Retried, event_line
 from textmill.transform.parts import PartWriter, Row
 from textmill.transform.plan import JobSpec, window_sizes
 from textmill.transform.windows import Rows, gather
 
 
-def forget_failures(folder: JobFolder) -> int:
-    """Have the failed rows of an unfinished job computed again. Returns how many they are.
+def ask_again(folder: JobFolder) -> None:
+    """Have the next run of an unfinished job forget its failed rows first (`forget_failures`).
 
     The caller holds the job's lock.
     """
-    logs = folder.logs
-    log, label = logs.journal()
-    _, end = read_events(log, label)
-    log.cut(end)  # of a line that a kill has torn
-    log.append(event_line(Retried()))
-    log.close()
-    forgotten = 0
-    for number in logs.windows:
-        part, end = logs.read_part(number)
-        failed = [Row(row.n, again=True) for row in part.rows if row.has_failed]
-        if failed:
-            _write_part(logs, number, failed, end=end)
-        forgotten += len(failed)
-    log, _ = logs.journal()
-    log.append(event_line(Retried()))
+    log, label = folder.journal()
+    events = Events(log, label)
+    deque(events, maxlen=0)
+    log.cut(events.end)
+    log.append(event_line(Retried(forgotten=False)))
     log.sync()
     log.close()
-    return forgotten
+
+
+def forget_failures(folder: JobFolder) -> None:
+    """Take the failed rows out of the parts. To be repeated if it was cut short."""
+    for number in folder.part_numbers:
+        part, end = folder.read_part(number)
+        if failed := [Row(row.n, again=True) for row in part.rows if row.failed]:
+            _write_part(folder, number, failed, end=end)
 
 
 class _Error(Struct):
@@ -53,6 +52,7 @@ class _Error(Struct):
 
     line: int
     code: str
+    attempts: int
     file: str | None = None
 
 
@@ -87,9 +87,9 @@ def reopen(
     for number, window in enumerate(gather(chunks, window_sizes())):
         done = rows.of(window)
         whole = len(window) if len(done) == len(window) else None
-        _write_part(folder.logs, number, done, window_rows=whole)
+        _write_part(folder, number, done, window_rows=whole)
     rows.check()
-    log, _ = folder.logs.journal()
+    log, _ = folder.journal()
     counts = {name: manifest["counts"].get(name, 0) for name in Carried.__struct_fields__}
     log.append(event_line(Carried(**counts)))
     log.sync()
@@ -110,13 +110,14 @@ class _Replay:
     def of(self, window: Rows) -> list[Row]:
         """The window's rows, but for those that failed."""
         found = (self._row(row.ordinal, row.line, row.file) for row in window)
-        return [row for row in found if not row.has_failed]
+        return [row for row in found if not row.failed]
 
     def _row(self, ordinal: int, line: int, file: str) -> Row:
         if self._error_line is not None:
             error = _decode_error(self._error_line)
             if error.line == line and error.file in {None, file, self._names.get(file)}:
                 row = Row(ordinal, error=Raw(self._error_line), code=error.code)
+                row.failed = error.attempts > 0
                 self._error_line = next(self._errors, None)
                 return row
         result = next(self._results, None)
@@ -147,14 +148,14 @@ def _check_errors(folder: JobFolder, manifest: dict[str, Any]) -> None:
 
 
 def _write_part(
-    logs: JobLogs,
+    folder: JobFolder,
     number: int,
     rows: list[Row],
     *,
     end: int = 0,
     window_rows: int | None = None,
 ) -> None:
-    writer = PartWriter(logs.part(number), end=end)
+    writer = PartWriter(folder.part(number), end=end)
     writer.append(rows, window_rows=window_rows)
     writer.sync()
     writer.close()

@@ -39,7 +39,7 @@ def hides_texts(keep: Collection[str]) -> bool:
 
 class _Error(Struct):
     message: str
-    attempts: int = 1
+    attempts: int
 
 
 _decode_made = msgspec.json.Decoder(_Made).decode
@@ -61,10 +61,12 @@ class RowMaker(Struct, frozen=True, kw_only=True):
     output_filter: Path | None = None
     opaque: bool = False
 
-    def rejected(self, rejected: Rejected, *, attempts: int = 1) -> Row:
-        """A row without a result."""
+    def rejected(self, rejected: Rejected, *, attempts: int = 0) -> Row:
+        """A row without a result. attempts: of the engine, which are what it has failed by."""
         line = error_line(rejected, with_file=self.with_file, attempts=attempts)
-        return Row(rejected.ordinal, error=Raw(line[:-1]), code=rejected.code)
+        row = Row(rejected.ordinal, error=Raw(line[:-1]), code=rejected.code)
+        row.failed = attempts > 0
+        return row
 
     def answered(self, record: Record, pieces: Sequence[Piece], *, truncated: bool) -> Row:
         """A record whose texts all have their outcome, in their order."""
@@ -86,7 +88,7 @@ class RowMaker(Struct, frozen=True, kw_only=True):
     def copied(self, copy: Copy, original: Row) -> Row:
         """The row of a record that repeats another: the same texts, or the same failure."""
         record = copy.record
-        if original.code and not bytes(original.made):
+        if original.failed:
             error = _decode_error(original.error)
             failed = reject(record, ErrorCode(original.code), error.message)
             return replace(self.rejected(failed, attempts=error.attempts), copied=True)

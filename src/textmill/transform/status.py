@@ -10,15 +10,13 @@ import msgspec
 from msgspec import Struct
 
 from textmill.errors import InputError, TextmillError
-from textmill.storage.base import Store
 from textmill.storage.decompress import text_lines
-from textmill.transform.commit import OutputDigest, Totals
+from textmill.transform.commit import Totals
 from textmill.transform.job import JobFolder
-from textmill.transform.journal import History, Progressed, history, read_events
+from textmill.transform.journal import Events, History, Progressed, history
 from textmill.transform.liveness import is_alive
-from textmill.transform.manifest import FORMAT
-from textmill.transform.parts import ENGINE_CODES, Row
-from textmill.transform.plan import InputDigest
+from textmill.transform.manifest import Manifest, read_manifest
+from textmill.transform.parts import Row
 from textmill.transform.runs import Runs, Speed, State, judge, runs_of, speed_of
 
 
@@ -109,21 +107,6 @@ class JobStatus(Struct, frozen=True, kw_only=True):
         return self.state is not State.DAMAGED and not problems
 
 
-class Manifest(Struct, frozen=True):
-    """What is read of a manifest."""
-
-    format: int
-    finished: str
-    identity: dict[str, str]
-    counts: Totals
-    outputs: list[OutputDigest]
-    inputs: list[InputDigest]
-    run: dict[str, Any]
-    warnings: list[str]
-    command: list[str] | None = None
-    output_format: str = "jsonl"
-
-
 def job_status(folder: JobFolder, examples: Examples) -> JobStatus | None:
     """Where a job stands; None if there is no such job. Damage is a state, not an exception.
 
@@ -153,7 +136,7 @@ def _guarded(
 
 def _unfinished(folder: JobFolder, examples: Examples) -> JobStatus:
     description = folder.description()
-    events, _ = read_events(*folder.logs.journal())
+    events = Events(*folder.journal())
     runs, past = runs_of(events), history(events)
     alive = is_alive(runs.last) if runs.last is not None else None
     state, detail = judge(runs, alive, datetime.now(UTC))
@@ -200,9 +183,10 @@ def _unfinished_counts(
     """Those of a running job from its last progress event, all others exactly from the parts."""
     if state is State.RUNNING and last is not None:
         _seek(examples, last.codes, _errors_of(folder))
-        failed = sum(count for code, count in last.codes.items() if code in ENGINE_CODES)
-        invalid = sum(last.codes.values()) - failed
-        return Counts(rows=last.rows, ok=last.ok, failed=failed, invalid=invalid, codes=last.codes)
+        invalid = sum(last.codes.values()) - last.failed
+        return Counts(
+            rows=last.rows, ok=last.ok, failed=last.failed, invalid=invalid, codes=last.codes
+        )
     totals = Totals(copied=past.carried.copied)
     for row in _rows_of(folder):
         totals.count(row)
@@ -212,9 +196,8 @@ def _unfinished_counts(
 
 
 def _rows_of(folder: JobFolder) -> Iterator[Row]:
-    logs = folder.logs
-    for number in logs.windows:
-        yield from logs.read_part(number)[0].rows
+    for number in folder.part_numbers:
+        yield from folder.read_part(number)[0].rows
 
 
 def _errors_of(folder: JobFolder) -> Iterator[tuple[str, bytes]]:
@@ -244,34 +227,6 @@ _decode_example = msgspec.json.Decoder(Example).decode
 def _causes(counts: Counts, examples: Examples) -> list[Cause]:
     by_count = sorted(counts.codes.items(), key=lambda item: (-item[1], item[0]))
     return [Cause(code=code, count=n, example=examples.get(code)) for code, n in by_count]
-
-
-def read_manifest(store: Store, name: str) -> Manifest:
-    """Raises `InputError` if it is damaged, or the manifest of something else."""
-    label = store.label(name)
-    try:
-        found = msgspec.json.decode(store.read(name) or b"")
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise InputError(f"{label} is damaged: {error}") from error
-    if not is_ours(found):
-        raise InputError(
-            f"{label} is the manifest of something else than a job of textmill",
-            hint="give the output of a job, its .job folder or its manifest",
-        )
-    if found["format"] != FORMAT:
-        raise InputError(
-            f"{label} has format {found['format']}, this version reads format {FORMAT}",
-            hint="ask for the status with the version of textmill that ran the job",
-        )
-    try:
-        return msgspec.convert(found, Manifest)
-    except msgspec.MsgspecError as error:
-        raise InputError(f"{label} is damaged: {error}") from error
-
-
-def is_ours(found: Any) -> bool:
-    """Whether decoded JSON is a manifest of textmill's."""
-    return isinstance(found, dict) and {"format", "identity", "counts", "outputs"} <= found.keys()
 
 
 def _finished(folder: JobFolder, examples: Examples) -> JobStatus:

@@ -7,7 +7,7 @@ what the plan says about its windows. The input of an unfinished job is not read
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import TypeVar
@@ -20,16 +20,16 @@ from textmill.storage.base import Store, digest_of
 from textmill.storage.decompress import text_lines
 from textmill.transform.commit import OutputDigest, Totals
 from textmill.transform.job import JobFolder
-from textmill.transform.journal import read_events
-from textmill.transform.parts import ENGINE_CODES, Part
+from textmill.transform.journal import Events
+from textmill.transform.manifest import Manifest, read_manifest
+from textmill.transform.parts import Part
 from textmill.transform.plan import InputDigest, window_sizes
 from textmill.transform.runs import State
 from textmill.transform.status import (
     JobStatus,
-    Manifest,
     Verification,
-    read_manifest,
 )
+from textmill.words import counted
 
 Place = Callable[[str], tuple[Store, str]]
 """From a path or URL to a store and the name in it."""
@@ -75,9 +75,8 @@ def _verify_finished(
 
 
 def _said(folder: JobFolder, output: OutputDigest) -> str:
-    return (
-        f"{folder.store.label(output.name)}: {output.rows:,} rows, {output.bytes:,} bytes, SHA-256"
-    )
+    label, rows = folder.store.label(output.name), counted(output.rows, "row")
+    return f"{label}: {rows}, {output.bytes:,} bytes, SHA-256"
 
 
 def counting_problems(counts: Totals) -> list[str]:
@@ -88,8 +87,7 @@ def counting_problems(counts: Totals) -> list[str]:
             f"the manifest's counts do not add up: {counts.rows:,} rows are not {counts.ok:,} ok +"
             f" {counts.failed:,} failed + {counts.invalid:,} invalid"
         )
-    failed = sum(count for code, count in counts.codes.items() if code in ENGINE_CODES)
-    if (failed, sum(counts.codes.values()) - failed) != (counts.failed, counts.invalid):
+    if sum(counts.codes.values()) != counts.failed + counts.invalid:
         problems.append(
             f"the manifest's codes do not add up to {counts.failed:,} failed and"
             f" {counts.invalid:,} invalid rows"
@@ -102,9 +100,10 @@ def _is_json_lines(folder: JobFolder, name: str, manifest: Manifest) -> bool:
 
 
 class _Tally(Struct):
-    """What was seen in a file of JSON lines."""
+    """What was seen in a file of JSON lines. failed: lines of rows that the engine has tried."""
 
     lines: int = 0
+    failed: int = 0
     codes: Counter[str] = msgspec.field(default_factory=Counter)
     problem: str = ""
 
@@ -130,9 +129,13 @@ def _output_problems(
     if tally.problem:
         yield f"{label}: {tally.problem}"
     elif tally.lines != output.rows:
-        yield f"{label} has {tally.lines:,} lines, the manifest says {output.rows:,}"
-    elif name == folder.errors_name and tally.codes != Counter(manifest.counts.codes):
+        yield f"{label} has {counted(tally.lines, 'line')}, the manifest says {output.rows:,}"
+    elif name == folder.errors_name and not _agree(tally, manifest.counts):
         yield f"{label}: its codes are not those that the manifest counts"
+
+
+def _agree(tally: _Tally, counts: Totals) -> bool:
+    return (tally.failed, tally.codes) == (counts.failed, Counter(counts.codes))
 
 
 def _digest(store: Store, name: str) -> tuple[int, str]:
@@ -151,7 +154,9 @@ def _tally(store: Store, name: str) -> _Tally:
         for line in text_lines(store, name):
             found.lines += 1
             value = decode(line)
-            found.codes[str(value.get("code")) if isinstance(value, dict) else ""] += 1
+            row = value if isinstance(value, dict) else {}
+            found.codes[str(row.get("code", ""))] += 1
+            found.failed += bool(row.get("attempts"))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         found.problem = f"line {found.lines} is no JSON: {error}"
     except TextmillError as error:  # damaged gzip or zstd
@@ -193,21 +198,23 @@ def _is_same(source: InputDigest, store: Store, name: str) -> bool | None:
 
 
 def _verify_unfinished(folder: JobFolder, seen: Verification, *, is_running: bool) -> None:
-    logs = folder.logs
-    _collect(seen, lambda: read_events(*logs.journal()))
-    windows, rows, numbers = PartWindows(), 0, logs.windows
+    if _collect(seen, folder.description) is None and seen.problems:
+        return
+    log, label = folder.journal()
+    _collect(seen, lambda: deque(Events(log, label), maxlen=0))
+    windows, rows, numbers = PartWindows(), 0, folder.part_numbers
     for number in numbers:
-        found = _collect(seen, lambda number=number: logs.read_part(number))  # type: ignore[misc]
+        found = _collect(seen, lambda number=number: folder.read_part(number))  # type: ignore[misc]
         part, end = found or (Part([]), None)
         rows += len(part.rows)
         name = f"{folder.label}.job, part {number}"
         seen.problems.extend(f"{name}: {problem}" for problem in windows.problems(number, part))
         if end is not None and not is_running:
-            _note_torn_tail(seen, name, len(logs.part(number).read()) - end)
+            _note_torn_tail(seen, name, len(folder.part(number).read()) - end)
     if not seen.problems:
         seen.checked.append(
-            f"{rows:,} rows in {len(numbers):,} parts: the checksum of every frame, every row in"
-            " its window, none twice; the journal"
+            f"{counted(rows, 'row')} in {counted(len(numbers), 'part')}: the checksum of every"
+            " frame, every row in its window, none twice; the journal"
         )
     seen.notes.append("the input was not read again: a resume compares its digest")
 

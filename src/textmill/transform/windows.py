@@ -189,10 +189,14 @@ class Preparer:
 
 
 def shortened(ids: list[int], limit: int, suffix_tokens: int) -> list[int]:
-    """At most `limit` ids: the text is cut, the special tokens that end an input stay."""
+    """At most `limit` ids: the text is cut, the special tokens that end an input stay.
+
+    A limit below their number keeps the last of them.
+    """
     if len(ids) <= limit:
         return ids
-    return ids[: limit - suffix_tokens] + ids[len(ids) - suffix_tokens :]
+    suffix = ids[len(ids) - min(suffix_tokens, limit) :]
+    return ids[: limit - len(suffix)] + suffix
 
 
 def count_suffix_tokens(tokenizer: Tokenizer, src_lang: str | None) -> int:

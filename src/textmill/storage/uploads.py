@@ -1,4 +1,4 @@
-"""Objects of any size, in the making."""
+"""Objects of any size, written in parts that appear all at once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from textmill.errors import OutputError
 from textmill.storage.bucket import NONCE, Bucket, Guard, failures
-from textmill.storage.connect import connect
+from textmill.storage.connecting import connect
 
 _PART_BYTES = 16 << 20
 """Of multipart uploads. S3 takes 10,000 parts, so 156 GiB is the largest file."""

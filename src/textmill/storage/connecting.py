@@ -1,4 +1,4 @@
-"""Addresses of buckets, how to reach them, and obstore's client for each provider."""
+"""Where a bucket is and how to reach it: addresses, options, and a client of obstore for both."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PROVIDERS = {
 SCHEMES = tuple(_PROVIDERS)
 
 BACKOFF_SECONDS = (0.05, 10.0)
-"""The first pause before a request is sent again, and the longest."""
+"""The first pause before something is tried again, and the longest."""
 
 
 class StoreOptions(Struct, frozen=True, kw_only=True):

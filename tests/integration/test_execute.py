@@ -1,0 +1,109 @@
+"""What a job does while its engine takes its time."""
+
+from __future__ import annotations
+
+import time
+from itertools import islice
+from threading import Event
+
+import pytest
+
+from support.jobs import rows_of, run_job, texts_of
+from textmill.engines.echo import EchoEngine
+from textmill.errors import OutputError
+from textmill.storage.memory import MemoryStore
+from textmill.transform.plan import window_sizes
+
+PATIENCE_S = 30
+
+
+class Paused(EchoEngine):
+    """Answers one batch, and the next only when an event has come."""
+
+    def __init__(self, event):
+        super().__init__()
+        self.event, self.in_time = event, []
+
+    def step(self):
+        if self.steps:
+            self.in_time.append(self.event.wait(PATIENCE_S))
+        self.steps += 1
+        return super().step()
+
+    steps = 0
+
+
+class Watched(MemoryStore):
+    """Says when a log of rows was synced."""
+
+    sync_seconds = 0.05
+
+    def __init__(self):
+        super().__init__()
+        self.synced, self.error = Event(), None
+
+    def log(self, name):
+        log = super().log(name)
+        if name.endswith("/00000.jsonl"):
+            plain = log.sync
+
+            def sync():
+                self.synced.set()
+                if self.error:
+                    raise self.error
+                plain()
+
+            log.sync = sync
+        return log
+
+
+def test_rows_are_synced_while_the_engine_is_at_work():
+    store = Watched()
+    engine = Paused(store.synced)
+    run_job(store, rows_of([f"text number {n}" for n in range(50)]), engine)
+    assert engine.in_time
+    assert all(engine.in_time)
+
+
+def test_a_sync_that_fails_beside_the_work_ends_the_run():
+    store = Watched()
+    store.error = OutputError("broken disk")
+    rows = rows_of([f"text number {n}" for n in range(50)])
+    with pytest.raises(OutputError, match="broken disk"):
+        run_job(store, rows, Paused(store.synced))
+    store.error = None
+    run_job(store, rows)
+    assert len(texts_of(store)) == 50
+
+
+class Slow(EchoEngine):
+    """Answers one request at a time, and the first of the job last of all it has."""
+
+    def __init__(self, look):
+        super().__init__()
+        self.look, self.seen = look, []
+        self.held = []
+
+    def room(self):
+        return 1
+
+    def add(self, batch):
+        super().add(batch)
+        self.held += super().step()
+        self.held.sort(key=lambda outcome: -outcome.request.ordinal)
+
+    def step(self):
+        time.sleep(0.01)  # meanwhile windows are read
+        self.seen.append(self.look())
+        return [self.held.pop(0)]
+
+
+def test_windows_that_wait_for_one_row_are_few():
+    """All later windows are copies of the first record, which the engine has not answered yet."""
+    sizes = list(islice(window_sizes(), 30))
+    rows = rows_of([f"text {n}" for n in range(100)] + ["text 0"] * (sum(sizes) - 100))
+    begun = [0]
+    engine = Slow(lambda: begun[-1])
+    run_job(MemoryStore(), rows, engine, on_progress=lambda progress: begun.append(progress.begun))
+    assert len(engine.seen) == 100
+    assert max(engine.seen) == sum(sizes[:16])
