@@ -125,13 +125,6 @@ class StoreMachine(RuleBasedStateMachine):
             self.logs[name] = self.logs[name][:size]
             self.synced[name] = min(size, self.synced.get(name, 0))
 
-    @rule(name=LOGS)
-    def remove_log(self, name: str) -> None:
-        self.close_logs()
-        self.store.remove(name)
-        self.logs.pop(name, None)
-        self.synced.pop(name, None)
-
     @rule()
     def close_logs(self) -> None:
         for log in self.handles.values():
@@ -207,7 +200,14 @@ class StoreMachine(RuleBasedStateMachine):
 
 @pytest.mark.parametrize(
     ("kind", "examples", "steps"),
-    [("local", 40, 30), ("memory", 100, 30), ("s3", 8, 15), ("s3-faults", 3, 10)],
+    [
+        ("local", 40, 30),
+        ("memory", 100, 30),
+        ("s3", 3, 12),
+        ("s3-faults", 2, 8),
+        pytest.param("s3", 20, 20, marks=pytest.mark.full),
+        pytest.param("s3-faults", 20, 15, marks=pytest.mark.full),
+    ],
 )
 def test_a_store_is_a_dict(
     kind: str, examples: int, steps: int, tmp_path: Path, s3_url: str, credentials: None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 
 from msgspec import Struct
 
@@ -24,6 +25,9 @@ from textmill.transform.rows import Piece, RowMaker
 from textmill.transform.windows import Preparer, Rows, Window
 
 _READ_AHEAD_WINDOWS = 2
+_LOOK_SECONDS = 0.05
+_LAST_READ_SECONDS = 0.5
+"""How long the end of a run waits for what is just being read."""
 _MAX_OPEN_WINDOWS = 16
 """A window stays open, with its records in memory, while one of its rows is missing."""
 
@@ -66,11 +70,10 @@ class JobSource:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop reading and wait for the thread."""
+        """Stop reading and wait for the thread, but not for an input that does not answer: the
+        thread only reads, and ends by itself."""
         self._stop.set()
-        while self._thread.is_alive():
-            _drain(self._queue)
-            self._thread.join(0.01)
+        self._thread.join(_LAST_READ_SECONDS)
 
     def take(self, *, wait: bool) -> Sequence[Request] | None:
         """The next window that holds work; its rejected rows are entered on the way.
@@ -130,10 +133,17 @@ class JobSource:
                 if self._stop.is_set():
                     return
                 self.rows_read += len(rows)
-                self._queue.put(self._ready(number, rows))
-            self._queue.put(None)
+                self._put(self._ready(number, rows))
+            self._put(None)
         except BaseException as error:  # noqa: BLE001 - handed to the loop's thread, which raises it
-            self._queue.put(error)
+            self._put(error)
+
+    def _put(self, item: _Ready | BaseException | None) -> None:
+        """Wait for room in the queue, unless nobody takes from it any more."""
+        while not self._stop.is_set():
+            with suppress(queue.Full):
+                self._queue.put(item, timeout=_LOOK_SECONDS)
+                return
 
     def _ready(self, number: int, rows: Rows) -> _Ready:
         part, end = self._folder.read_part(number)
@@ -165,14 +175,6 @@ def _fits(part: Part, rows: Rows) -> bool:
     inside = all(rows[0].ordinal <= row.n <= rows[-1].ordinal for row in part.rows)
     whole = not part.complete or part.window_rows == len(rows) == len(part.rows)
     return inside and whole
-
-
-def _drain(waiting: queue.Queue[_Ready | BaseException | None]) -> None:
-    try:
-        while True:
-            waiting.get_nowait()
-    except queue.Empty:
-        return
 
 
 class _Pieces(Struct):
