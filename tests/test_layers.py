@@ -45,6 +45,7 @@ ONLY_IN: dict[str, set[str]] = {
     "httpx2": {"engines", "catalog"},
     "zstandard": {"storage"},
     "starlette": {"serving", "gateway"},
+    "botocore": {"gateway"},
     "cyclopts": {"cli"},
     "pickle": set(),
     "tarfile": set(),
