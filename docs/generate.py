@@ -23,6 +23,7 @@ COMMANDS = (
     ("run",),
     ("status",),
     ("score",),
+    ("gateway",),
     ("models", "list"),
     ("models", "show"),
     ("models", "fetch"),

@@ -1,0 +1,84 @@
+"""`textmill gateway`: SageMaker's API for notebooks and SDKs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+Flag = Parameter(negative=())
+
+
+def gateway(
+    *,
+    port: int = 8080,
+    host: str = "127.0.0.1",
+    state: Path | None = None,
+    s3: Path | None = None,
+    endpoint_url: str | None = None,
+    keys: Path | None = None,
+    jobs: int = 1,
+    engine: str = "auto",
+    precision: str = "auto",
+    threads: int | None = None,
+    allow_download: Annotated[bool, Flag] = False,
+    account: str = "000000000000",
+) -> int:
+    """Serve SageMaker's API (`textmill.cli.main` holds the text of its page).
+
+    Parameters
+    ----------
+    port
+        To listen on; 0 takes any that is free, and prints it.
+    host
+        To listen on. Any but this machine's loopback needs --keys.
+    state
+        Folder of everything that clients create; a gateway started again with it goes on.
+        TEXTMILL_HOME/gateway by default.
+    s3
+        Folder of the buckets: a file STATE/s3/BUCKET/KEY is an object. STATE/s3 by default.
+    endpoint_url
+        An S3 that holds the buckets instead; its keys come from the environment.
+    keys
+        File like ~/.aws/credentials: requests must be signed with one of its keys.
+    jobs
+        How many transform jobs work at the same time; others wait.
+    engine
+        Of jobs: auto, ct2 or echo (answers each text with itself, needs no model).
+    precision
+        Of jobs: auto, int8 or float32.
+    threads
+        CPU threads of a job; all by default.
+    allow_download
+        Fetch a model that a request names and that is not in the cache. Otherwise the job fails:
+        textmill models fetch NAME.
+    account
+        Number of the account that clients see, twelve digits.
+    """
+    import logging
+
+    from textmill.gateway.server import Options, check_extra, serve
+    from textmill.settings import read_settings
+
+    check_extra()
+    settings = read_settings()
+    options = Options(
+        state=state or settings.home / "gateway",
+        home=settings.home,
+        host=host,
+        port=port,
+        s3=s3,
+        endpoint_url=endpoint_url,
+        keys=keys,
+        jobs=jobs,
+        engine=engine,
+        precision=precision,
+        threads=threads,
+        download=allow_download and not settings.offline,
+        account=account,
+        region=settings.s3_region or "us-east-1",
+    )
+    logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING)
+    serve(options)
+    return 0
