@@ -56,6 +56,12 @@ class Jobs:
             if folder.exists():
                 self._supervisor.stop(folder)
 
+    def end_workers(self) -> None:
+        """End those of a former gateway; `reconcile` starts others."""
+        for job in self._registry.all(Kind.TRANSFORM_JOB):
+            if job.status in ACTIVE:
+                self._supervisor.end(self.folder(job))
+
     def reconcile(self) -> None:
         """Bring every job that has not ended one step on."""
         active = [job for job in self._registry.all(Kind.TRANSFORM_JOB) if job.status in ACTIVE]

@@ -120,6 +120,8 @@ class _Running:
         own = {"AWS_ACCESS_KEY_ID": _INTERNAL_ID, "AWS_SECRET_ACCESS_KEY": secret}
         self._supervisor = Supervisor(means, own if inside else {})
         self._jobs = Jobs(self._registry, self._supervisor, at_once=options.jobs)
+        if _has_moved(options.state, means.endpoint_url):
+            self._jobs.end_workers()
         self._changed = threading.Event()
         self._closing = threading.Event()
         plane = Plane(self._registry, self._jobs, options.account, self._changed.set)
@@ -203,6 +205,14 @@ def _listen(options: Options) -> socket.socket:
             hint="choose another with --port; 0 takes any that is free",
         ) from error
     return listening
+
+
+def _has_moved(state: Path, url: str | None) -> bool:
+    """Whether workers of a former gateway look for the S3 in another place; notes the new one."""
+    path = state / "s3.url"
+    before = path.read_text() if path.exists() else None
+    path.write_text(str(url))
+    return before not in (None, str(url))
 
 
 def _own_secret(state: Path) -> str:

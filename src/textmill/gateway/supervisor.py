@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -13,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from textmill.gateway.transform.work import STOP, Means
-from textmill.gateway.transform.worker import BUSY, is_held
+from textmill.gateway.transform.worker import BUSY, holder
 
 _WORKER = "textmill.gateway.transform.worker"
 _OUTPUT = "worker.out"
@@ -39,7 +40,7 @@ class Supervisor:
                 del self._ours[folder]
                 if process.returncode != BUSY:
                     self._tries[folder] = self._tries.get(folder, 0) + 1
-        return is_held(folder)
+        return holder(folder) is not None
 
     def tries(self, folder: Path) -> int:
         """How many workers have ended there; with a verdict, one is all."""
@@ -66,10 +67,17 @@ class Supervisor:
     def stop(self, folder: Path) -> None:
         """Ask the job to stop. Its worker ends with the verdict; without one, the next does."""
         (folder / STOP).touch()
+        self.end(folder)
+
+    def end(self, folder: Path) -> None:
+        """End the worker there, ours or a former gateway's, if there is one."""
         with self._mutex:
             process = self._ours.get(folder)
         if process is not None:
             process.terminate()
+        elif pid := holder(folder):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
 
     def forget(self, folder: Path) -> None:
         """The job has ended."""

@@ -49,22 +49,24 @@ def hold(folder: Path) -> bool:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         return False
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, b"%d" % os.getpid())
     return True
 
 
-def is_held(folder: Path) -> bool:
-    """Whether a worker works in the folder now."""
+def holder(folder: Path) -> int | None:
+    """The process that works in the folder now; 0 if it has not yet said which it is."""
     try:
         descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
-        return False
+        return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        return True
+        return int(os.read(descriptor, 20) or b"0")
     finally:
         os.close(descriptor)
-    return False
+    return None
 
 
 def _interrupt(*_: object) -> None:
