@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from textmill.errors import TextmillError
 from textmill.gateway.operations import OPERATIONS
@@ -37,13 +38,19 @@ Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 
 
-class _Sent:
-    """Passes an answer on, and knows whether it has begun."""
+class _Exchange:
+    """Passes a request and its answer on, and knows how far they are."""
 
-    def __init__(self, send: Send) -> None:
-        self._send, self.began = send, False
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._receive, self._send = receive, send
+        self.is_read = self.began = False
 
-    async def __call__(self, message: Mapping[str, Any]) -> None:
+    async def receive(self) -> Mapping[str, Any]:
+        message = await self._receive()
+        self.is_read |= not message.get("more_body")
+        return message
+
+    async def send(self, message: Mapping[str, Any]) -> None:
         self.began = True
         await self._send(message)
 
@@ -93,7 +100,7 @@ class Gateway:
         """One request."""
         if scope["type"] != "http":
             return
-        id_, service, sent = writing.request_id(), S3, _Sent(send)
+        id_, service, exchange = writing.request_id(), S3, _Exchange(receive, send)
         try:
             head = head_of(scope)
             where = route(head.method, head.path, head.headers, head.fields, head.scope)
@@ -101,9 +108,9 @@ class Gateway:
             self._check_sender(head)
             if service == S3:
                 self._check_signature(head, None)
-                await self._s3(head, receive, sent, id_)
+                await self._s3(head, exchange.receive, exchange.send, id_)
                 return
-            answer = await self._answer(head, where, receive, id_)
+            answer = await self._answer(head, where, exchange.receive, id_)
         except AwsError as error:
             answer = failure(service, error, id_)
         except TextmillError as error:
@@ -112,8 +119,10 @@ class Gateway:
         except Exception:  # noqa: BLE001  a bug of ours must not end as a broken connection
             _log.exception("request %s failed", id_)
             answer = failure(service, AwsError("InternalFailure", "internal error", 500), id_)
-        if sent.began:
+        if exchange.began:
             raise ConnectionError("the answer broke off")
+        if not exchange.is_read:  # what is left of the body must not be taken for a request
+            answer = replace(answer, headers={**answer.headers, "connection": "close"})
         await send_answer(send, answer, head_only=scope["method"] == "HEAD")
 
     async def _answer(self, head: Head, where: Destination, receive: Receive, id_: str) -> Answer:
