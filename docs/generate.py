@@ -24,6 +24,7 @@ COMMANDS = (
     ("status",),
     ("score",),
     ("gateway",),
+    ("gateway", "env"),
     ("models", "list"),
     ("models", "show"),
     ("models", "fetch"),

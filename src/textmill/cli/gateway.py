@@ -5,11 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
+from cyclopts import App, Parameter
 
 Flag = Parameter(negative=())
+HELP = """Serve SageMaker's API to notebooks: boto3 and the SageMaker SDK v2.
+
+Models, transform jobs, endpoints, logs and an S3 on this machine, at one address.
+Jobs run as `textmill run` does, and go on after a restart. In the notebook's shell:
+eval "$(textmill gateway env)"."""
+
+app = App(name="gateway", help=HELP, version_flags=[], suppress_keyboard_interrupt=False)
 
 
+@app.default
 def gateway(
     *,
     port: int = 8080,
@@ -25,7 +33,7 @@ def gateway(
     allow_download: Annotated[bool, Flag] = False,
     account: str = "000000000000",
 ) -> int:
-    """Serve SageMaker's API (`textmill.cli.main` holds the text of its page).
+    """Serve SageMaker's API (`HELP` is the text of its page).
 
     Parameters
     ----------
@@ -82,3 +90,26 @@ def gateway(
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING)
     serve(options)
     return 0
+
+
+@app.command
+def env(
+    *,
+    url: str = "http://127.0.0.1:8080",
+    region: str = "us-east-1",
+    keep_keys: Annotated[bool, Flag] = False,
+) -> None:
+    """Print what a notebook's shell needs: eval "$(textmill gateway env)".
+
+    Parameters
+    ----------
+    url
+        Where the gateway listens.
+    region
+        A region's name that Amazon's clients know.
+    keep_keys
+        Leave AWS_ACCESS_KEY_ID and its kin alone, for a gateway with --keys.
+    """
+    from textmill.gateway.environment import exports
+
+    print(exports(url, region, with_keys=not keep_keys), end="")

@@ -48,12 +48,13 @@ Reads the job's files and disturbs nothing. Exit code 0: complete without failur
 or unfinished; 3: complete, some rows have no result; 70: damaged.""",
 )
 app.command(
-    "textmill.cli.gateway:gateway",
+    "textmill.cli.gateway:app",
     name="gateway",
     help="""Serve SageMaker's API to notebooks: boto3 and the SageMaker SDK v2.
 
-Models, transform jobs, logs and an S3 on this machine, at one address: set
-AWS_ENDPOINT_URL to it. Jobs run as `textmill run` does, and go on after a restart.""",
+Models, transform jobs, endpoints, logs and an S3 on this machine, at one address.
+Jobs run as `textmill run` does, and go on after a restart. In the notebook's shell:
+eval "$(textmill gateway env)".""",
 )
 app.command(
     "textmill.cli.models:app",

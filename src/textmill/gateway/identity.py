@@ -18,9 +18,10 @@ from typing import Any
 
 from msgspec import Struct
 
-from textmill.catalog.catalog import REPOSITORY, interpret
+from textmill.catalog.catalog import DEMO, REPOSITORY, interpret
 from textmill.catalog.entries import entries
 from textmill.errors import TextmillError
+from textmill.gateway.jumpstart import DEMO_ID
 from textmill.gateway.wire.faults import AwsError, invalid
 
 MODEL_KEY = "TEXTMILL_MODEL"
@@ -52,6 +53,8 @@ def identify(container: Mapping[str, Any], tags: Mapping[str, str]) -> Identity:
     if MODEL_KEY in environment:
         return _named(environment[MODEL_KEY], MODEL_KEY)
     if ID_TAG in tags:
+        if tags[ID_TAG] == DEMO_ID:
+            return Identity(name=DEMO)
         version = tags.get(VERSION_TAG, "*")
         return _named(f"{tags[ID_TAG]}@{version}" if version != "*" else tags[ID_TAG], ID_TAG)
     data = _data(container)
@@ -100,8 +103,8 @@ def _bucket_and_key(data: str | None) -> tuple[str, str]:
 
 def _jumpstart(key: str) -> Identity:
     """The longest id that stands in the key, so that flan-t5-xxl-fp16 is not taken for its kin."""
-    ids = sorted((one.id for one in entries()), key=len, reverse=True)
+    ids = sorted((*(one.id for one in entries()), DEMO_ID), key=len, reverse=True)
     found = next((one for one in ids if re.search(rf"(^|[/-]){re.escape(one)}([/.]|$)", key)), None)
     if found is None:
         raise invalid(f"the catalog has no model for JumpStart's key {key[:200]!r}; {_WAY_OUT}")
-    return _named(found, "ModelDataUrl")
+    return _named(DEMO if found == DEMO_ID else found, "ModelDataUrl")

@@ -180,6 +180,7 @@ async def _no_endpoints(_: Head, __: Destination, params: Mapping[str, Any]) -> 
 
 
 def _s3(options: Options, *, inside: bool) -> Any:
+    from textmill.gateway.jumpstart import catalog_object, is_catalog
     from textmill.gateway.s3.disk import Disk
     from textmill.gateway.s3.handler import S3
 
@@ -188,7 +189,7 @@ def _s3(options: Options, *, inside: bool) -> Any:
         root = options.s3 or options.state / "s3"
         root.mkdir(parents=True, exist_ok=True)
         disk = Disk(root)
-    return S3(disk, lambda _: False, lambda *_: None)
+    return S3(disk, is_catalog, catalog_object)
 
 
 def _listen(options: Options) -> socket.socket:
