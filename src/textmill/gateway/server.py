@@ -80,8 +80,8 @@ def serve(options: Options) -> None:
 
     listening = _listen(options)
     address = listening.getsockname()
-    host = f"[{options.host}]" if ":" in options.host else options.host
-    url = f"http://{host}:{address[1]}"
+    shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(options.host, options.host)  # noqa: S104
+    url = f"http://{f'[{shown}]' if ':' in shown else shown}:{address[1]}"
     with listening, contextlib.ExitStack() as stack:
         running = stack.enter_context(_Running(options, url))
         config = uvicorn.Config(
@@ -194,7 +194,8 @@ def _s3(options: Options, *, inside: bool) -> Any:
 
 def _listen(options: Options) -> socket.socket:
     family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
-    listening = socket.socket(family)
+    # Only where the protocol is named does asyncio send small answers at once.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((options.host, options.port))
