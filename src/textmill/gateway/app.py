@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from textmill.errors import TextmillError
 from textmill.gateway.operations import OPERATIONS
+from textmill.gateway.operations.endpoints import invoke_endpoint
 from textmill.gateway.plane import Call, Plane
 from textmill.gateway.wire import reading, signing, writing
 from textmill.gateway.wire.faults import AwsError
@@ -73,9 +74,6 @@ class Head(Struct, frozen=True, kw_only=True):
 StreamHandler = Callable[[Head, Receive, Send, str], Awaitable[None]]
 """Answers a request whole: its body may be of any size."""
 
-Invoker = Callable[[Head, Destination, dict[str, Any]], Awaitable[Mapping[str, Any]]]
-"""The output of an operation of the runtime."""
-
 
 class Gateway:
     """An ASGI application.
@@ -91,9 +89,8 @@ class Gateway:
         keys: Mapping[str, str] | None,
         internal_keys: Mapping[str, str],
         s3: StreamHandler,
-        invoke: Invoker,
     ) -> None:
-        self._plane, self._s3, self._invoke = plane, s3, invoke
+        self._plane, self._s3 = plane, s3
         self._keys = None if keys is None else {**keys, **internal_keys}
 
     async def __call__(self, scope: Scoped, receive: Receive, send: Send) -> None:
@@ -133,10 +130,7 @@ class Gateway:
         body = await read_body(head, receive, most)
         self._check_signature(head, hashlib.sha256(body).hexdigest())
         if is_invocation:
-            output = await self._invoke(
-                head, where, reading.rest_parameters(where, head.headers, body)
-            )
-            return writing.answer(where.service, where.operation, output, id_)
+            return await self._invoked(head, where, body, id_)
         where, params = _parameters(where, head, body)
         operation = OPERATIONS[where.service].get(where.operation)
         if operation is None:
@@ -145,6 +139,16 @@ class Gateway:
             )
         call = Call(where.region, head.headers.get("amz-sdk-invocation-id"))
         output = await run_in_threadpool(operation, self._plane, call, params())
+        return writing.answer(where.service, where.operation, output, id_)
+
+    async def _invoked(self, head: Head, where: Destination, body: bytes, id_: str) -> Answer:
+        from starlette.concurrency import run_in_threadpool
+
+        if where.operation != "InvokeEndpoint":
+            raise AwsError("ValidationError", f"{where.operation} is not supported here")
+        params = reading.rest_parameters(where, head.headers, body)
+        call = Call(where.region)
+        output = await run_in_threadpool(invoke_endpoint, self._plane, call, params, head.headers)
         return writing.answer(where.service, where.operation, output, id_)
 
     def _check_sender(self, head: Head) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from textmill.gateway.endpoints import Endpoints
 from textmill.gateway.jobs import Jobs
 from textmill.gateway.registry import Kind, Registry, Resource
 
@@ -27,6 +28,7 @@ class Plane(Struct):
 
     registry: Registry
     jobs: Jobs
+    endpoints: Endpoints
     account: str
     changed: Callable[[], None]
 

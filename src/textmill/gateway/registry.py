@@ -42,7 +42,8 @@ class Resource(Struct, frozen=True, kw_only=True):
     said: the request that created it, without its tags. invocation: that request's id, which is
     the same when a client that got no answer sends it again. created, modified, started, ended:
     seconds since 1970. run: the name of the folder its process works in. model: what an endpoint
-    serves, kept because its config and model may be deleted meanwhile.
+    serves, kept because its config and model may be deleted meanwhile. coming: what an update
+    brings, until it serves: config, model, run.
     """
 
     kind: Kind
@@ -61,6 +62,7 @@ class Resource(Struct, frozen=True, kw_only=True):
     ended: float | None = None
     run: str | None = None
     model: dict[str, Any] | None = None
+    coming: dict[str, Any] | None = None
 
     @property
     def key(self) -> tuple[Kind, str, str]:

@@ -9,21 +9,21 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
 
 from textmill.errors import OutputError, UsageError
-from textmill.gateway.app import Gateway, Head, Receive, Scoped, Send
+from textmill.gateway.app import Gateway, Receive, Scoped, Send
+from textmill.gateway.endpoints import Endpoints
+from textmill.gateway.hosting import Hosting
 from textmill.gateway.jobs import Jobs
 from textmill.gateway.plane import Plane
 from textmill.gateway.registry import Registry
 from textmill.gateway.supervisor import Supervisor
 from textmill.gateway.transform.work import Means
-from textmill.gateway.wire.faults import AwsError
-from textmill.gateway.wire.routing import DEFAULT_REGION, Destination
+from textmill.gateway.wire.routing import DEFAULT_REGION
 from textmill.gateway.wire.signing import read_keys
 
 _INTERNAL_ID = "TEXTMILLWORKER"
@@ -118,19 +118,23 @@ class _Running:
             download=options.download,
         )
         own = {"AWS_ACCESS_KEY_ID": _INTERNAL_ID, "AWS_SECRET_ACCESS_KEY": secret}
-        self._supervisor = Supervisor(means, own if inside else {})
+        environment = own if inside else {}
+        self._supervisor = Supervisor(means, environment)
+        self._hosting = Hosting(environment)
+        self._endpoints = Endpoints(self._registry, self._hosting, means)
         self._jobs = Jobs(self._registry, self._supervisor, at_once=options.jobs)
         if _has_moved(options.state, means.endpoint_url):
             self._jobs.end_workers()
         self._changed = threading.Event()
         self._closing = threading.Event()
-        plane = Plane(self._registry, self._jobs, options.account, self._changed.set)
+        plane = Plane(
+            self._registry, self._jobs, self._endpoints, options.account, self._changed.set
+        )
         self._gateway = Gateway(
             plane,
             keys=None if options.keys is None else read_keys(options.keys),
             internal_keys={_INTERNAL_ID: secret} if inside else {},
             s3=_s3(options, inside=inside),
-            invoke=_no_endpoints,
         )
         self._thread = threading.Thread(target=self._reconcile, name="textmill-reconcile")
 
@@ -162,6 +166,8 @@ class _Running:
         while not self._closing.is_set():
             try:
                 self._jobs.reconcile()
+                self._endpoints.reconcile()
+                self._endpoints.end_strays()
             except Exception:  # noqa: BLE001  what one step cannot do, the next may
                 _log.exception("reconciling failed")
             self._changed.wait(_TICK_SECONDS)
@@ -173,10 +179,7 @@ class _Running:
         if self._thread.is_alive():
             self._thread.join()
         self._supervisor.close()
-
-
-async def _no_endpoints(_: Head, __: Destination, params: Mapping[str, Any]) -> Mapping[str, Any]:
-    raise AwsError("ValidationError", f"Endpoint {params['EndpointName']} not found.")
+        self._hosting.close()
 
 
 def _s3(options: Options, *, inside: bool) -> Any:

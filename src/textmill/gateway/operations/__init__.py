@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from textmill.gateway.operations import configs, identities, logs, models, tags, transform_jobs
+from textmill.gateway.operations import (
+    configs,
+    endpoints,
+    identities,
+    logs,
+    models,
+    tags,
+    transform_jobs,
+)
 from textmill.gateway.plane import Operation
 
 OPERATIONS: dict[str, dict[str, Operation]] = {
     "sagemaker": {
         **models.OPERATIONS,
         **configs.OPERATIONS,
+        **endpoints.OPERATIONS,
         **transform_jobs.OPERATIONS,
         **tags.OPERATIONS,
         **identities.SAGEMAKER_OPERATIONS,

@@ -100,7 +100,7 @@ def order_of(
     return Order(
         job=job["TransformJobName"],
         model=model,
-        hyper_params=_hyper_params(environment.get(HYPER_PARAMS)),
+        hyper_params=checked_hyper_params(environment.get(HYPER_PARAMS)),
         uri=_s3_uri(data["S3Uri"], "TransformInput.DataSource.S3DataSource.S3Uri"),
         is_manifest=data["S3DataType"] == "ManifestFile",
         gzip=source.get("CompressionType", "None") == "Gzip",
@@ -188,7 +188,7 @@ def _on_error(text: str) -> OnError:
         raise invalid(f"{ERROR_POLICY}={text[:50]!r} is none of: {', '.join(OnError)}") from None
 
 
-def _hyper_params(text: str | None) -> str | None:
+def checked_hyper_params(text: str | None) -> str | None:
     """HYPER_PARAMS as it was given. What is wrong in it is said now, not at the first record."""
     if text is None or not text.strip():
         return None
