@@ -10,10 +10,14 @@ import textmill
 from support.command import environment
 from textmill.api.jobs import run
 from textmill.api.previews import preview
+from textmill.api.scoring import score
 from textmill.cli.run import run as run_command
+from textmill.cli.score import score as score_command
 from textmill.transform.setup import SetupRequest
 
 PUBLIC = [
+    "Bench",
+    "Endpoint",
     "ErrorCode",
     "Generator",
     "Job",
@@ -23,10 +27,12 @@ PUBLIC = [
     "Scores",
     "TextmillError",
     "UsageError",
+    "bench",
     "load",
     "preview",
     "run",
     "score",
+    "serve",
     "status",
 ]
 
@@ -79,6 +85,13 @@ def test_flags_and_arguments_of_run_have_the_same_names_and_defaults():
     }
     assert command.keys() - only_command == python.keys() - only_python
     for name in command.keys() - only_command - {"keep"}:
+        assert command[name] == python[name], name
+
+
+def test_flags_and_arguments_of_score_have_the_same_names_and_defaults():
+    command, python = arguments(score_command), arguments(score)
+    assert command.keys() - {"metric", "json"} == python.keys() - {"metrics", "home", "on_transfer"}
+    for name in command.keys() - {"metric", "json", "by"}:
         assert command[name] == python[name], name
 
 

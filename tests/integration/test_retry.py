@@ -6,17 +6,18 @@ import json
 
 import pytest
 
-from support.jobs import lines, rows_of, run_job, texts_of
+from support.jobs import OUTPUT, lines, rows_of, run_job, texts_of
 from support.stores import BUCKET
 from textmill.core import Failure as Failure_
 from textmill.engines.echo import EchoEngine
 from textmill.errors import ErrorCode, OutputError, TooManyErrors
 from textmill.records.jsonpath import parse_path
-from textmill.storage.bucket import Address, StoreOptions
+from textmill.storage.connecting import Address, StoreOptions
 from textmill.storage.local import LocalStore
 from textmill.storage.memory import Failure, Killed, MemoryStore, When
 from textmill.storage.objects import ObjectStore
 from textmill.testing.engines import PoisonEngine
+from textmill.transform.job import JobFolder
 from textmill.transform.rows import RowMaker
 
 JOURNAL = "out.jsonl.job/journal.jsonl"
@@ -162,7 +163,8 @@ def test_an_object_store_keeps_what_is_done_and_that_failures_are_to_be_done_aga
         run_job(store, rows_of(TEXTS), poisoned(1, 2, 3, 4), max_errors="3")
     with pytest.raises(KeyboardInterrupt):
         run_job(store, rows_of(TEXTS), _Interrupted(), retry_failed=True)
-    events = [json.loads(line)["event"] for line in store.log(JOURNAL).read().splitlines()]
+    log, _ = JobFolder(store, OUTPUT).journal()
+    events = [json.loads(line)["event"] for line in log.read().splitlines()]
     assert [e for e in events if e in {"run", "stop", "retry"}] == [
         *("run", "stop", "retry", "run", "retry", "stop")
     ]

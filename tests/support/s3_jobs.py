@@ -82,7 +82,7 @@ def rows_in_parts(place: Prefix, job: str = "out.jsonl.job/") -> tuple[set[int],
     """
     rows: set[int] = set()
     complete: set[str] = set()
-    for name in place.names(f"{job}parts/"):
+    for name in (name for name in place.names(job) if "/parts/" in name):
         for line in map(json.loads, place.get(name).splitlines()):
             if "n" in line:
                 rows.add(line["n"])

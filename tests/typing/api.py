@@ -27,6 +27,11 @@ def scores() -> None:
     found = textmill.score("predict.jsonl", Path("references.jsonl"), ref="summary")
     value: float = found.rouge1.value
     print(value, found.counts.missing, found.table())
+    compared = textmill.score("a.jsonl", "r.jsonl", baseline=Path("b.jsonl"), missing="skip")
+    if compared.baseline:
+        p: float = compared.baseline.comparisons[0].p_randomisation
+        print(p, [(one.label, one.n, one.scores[0].gap) for one in compared.slices])
+    print([record.prediction for record in compared.records.examples([0])])
 
 
 def texts() -> None:

@@ -110,6 +110,10 @@ class Store(Protocol):
     sync_seconds: float
     """How often logs are worth syncing: what a power cut, or on object stores a kill, may cost."""
 
+    writes_late: bool
+    """Whether what a process has sent may take effect after another has its lock: a request on its
+    way cannot be called back."""
+
     def label(self, name: str) -> str:
         """The name as the user knows it: a path or a URL."""
 

@@ -20,6 +20,7 @@ class LocalStore:
     """The files below a folder, which has to exist before anything is written."""
 
     sync_seconds = 1.0
+    writes_late = False
 
     def __init__(self, root: Path) -> None:
         self.root = root

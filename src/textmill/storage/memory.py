@@ -57,6 +57,7 @@ class MemoryStore:
     """Files in a dict. `calls` counts what was asked of it, so that a test can fail each call."""
 
     sync_seconds = 1.0
+    writes_late = False
 
     def __init__(
         self, files: Mapping[str, bytes] | None = None, *, failure: Failure | None = None

@@ -5,10 +5,15 @@ OUT.job/lock           held by the running process; one writer at a time
 OUT.job/parts/         finished rows, one append-only log per window
 OUT.job/journal.jsonl  what was tried: runs, batches before they were computed, splits
 OUT.job/stdin.jsonl    the input, when it came from standard input or from Python
+
+On an object store parts and journal are in OUT.job/logs-ID/; each job has an ID of its own, told by
+its job.json. So what a run that has lost its lease still had on its way comes, however late, under
+a name that nobody reads.
 """
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -21,17 +26,20 @@ from textmill.storage.base import Lock, Log, Store
 from textmill.transform.parts import Part, read_part
 from textmill.transform.plan import JobSpec, changes
 
-_OURS = ("job.json", "journal.jsonl", "lock", "parts", "stdin.jsonl")
+_LOGS = "logs-"
+_OURS = ("job.json", "journal.jsonl", "lock", _LOGS, "parts", "stdin.jsonl")
 
 
 class Description(Struct, frozen=True, kw_only=True):
     """What job.json holds.
 
-    identity: what must be equal for a resume. command: the line that began the job, None from
-    Python. cwd: the folder it was given in.
+    identity: what must be equal for a resume. logs: the folder of its logs within the
+    job's, empty if it is that itself. command: the line that began the job, None from Python.
+    cwd: the folder it was given in.
     """
 
     identity: dict[str, str]
+    logs: str
     command: list[str] | None = None
     cwd: str | None = None
 
@@ -49,7 +57,7 @@ class JobFolder:
         self._folder = f"{name}.job/"
         self.spool = f"{self._folder}stdin.jsonl"
         self._record = f"{self._folder}job.json"
-        self._journal = f"{self._folder}journal.jsonl"
+        self._logs: str | None = None
         self._lock: Lock | None = None
 
     @property
@@ -65,13 +73,27 @@ class JobFolder:
     @property
     def part_names(self) -> list[str]:
         """The parts there are, in order."""
-        return self.store.names(f"{self._folder}parts/")
+        return self.store.names(self._parts)
 
     @property
     def part_numbers(self) -> list[int]:
         """The windows that have a part, in order."""
-        start = len(f"{self._folder}parts/")
+        start = len(self._parts)
         return sorted({int(name[start:].partition(".")[0]) for name in self.part_names})
+
+    @property
+    def _parts(self) -> str:
+        return f"{self._log_folder}parts/"
+
+    @property
+    def _log_folder(self) -> str:
+        if self._logs is None:
+            description = self.description() if self.store.writes_late else None
+            self._logs = description.logs if description else self._new_logs()
+        return self._folder + self._logs
+
+    def _new_logs(self) -> str:
+        return f"{_LOGS}{secrets.token_hex(8)}/" if self.store.writes_late else ""
 
     @property
     def holds_rows(self) -> bool:
@@ -93,11 +115,12 @@ class JobFolder:
         return read_part(self.store.log(name), self.store.label(name))
 
     def _part_name(self, window: int) -> str:
-        return f"{self._folder}parts/{window:05d}.jsonl"
+        return f"{self._parts}{window:05d}.jsonl"
 
     def journal(self) -> tuple[Log, str]:
         """The log of what was tried, and what the user knows it by."""
-        return self.store.log(self._journal), self.store.label(self._journal)
+        name = f"{self._log_folder}journal.jsonl"
+        return self.store.log(name), self.store.label(name)
 
     def check_lock(self) -> None:
         """Raise `OutputError` if another run has taken the job over."""
@@ -113,6 +136,7 @@ class JobFolder:
                     hint="move it, or choose another -o",
                 )
         self._lock = self.store.lock(f"{self._folder}lock")
+        self._logs = None
 
     def leave(self) -> None:
         """Let the lock go. The folder stays if it holds finished rows, else it is removed.
@@ -145,14 +169,22 @@ class JobFolder:
         self.describe(spec, command)
 
     def describe(self, spec: JobSpec, command: Sequence[str] | None = None) -> None:
-        """Write what the job is: from now on the rows in the folder are its own."""
+        """Write what the job is: from now on the rows in the folder are its own.
+
+        The description of a job before it is gone (`forget_rows`).
+        """
         description = Description(
             identity=spec.identity(),
+            logs=self._log_folder.removeprefix(self._folder),
             command=[_encodable(word) for word in command] if command else None,
             cwd=_cwd(),
         )
         data = msgspec.json.encode(description)
-        self.store.replace(self._record, msgspec.json.format(data, indent=1))
+        if not self.store.create(self._record, msgspec.json.format(data, indent=1)):
+            raise OutputError(
+                f"{self.store.label(self._record)} has appeared: another run has begun a job here",
+                hint="let it finish, or choose another -o",
+            )
 
     def description(self) -> Description | None:
         """What the job is; None if there is none. Raises `ResumeRefused` if it is damaged."""
@@ -175,8 +207,12 @@ class JobFolder:
     def forget_rows(self) -> None:
         """Remove all rows. Without a job.json they are nobody's, so it goes first."""
         self.store.remove(self._record)
-        self.store.clear(f"{self._folder}parts/")
-        self.store.clear(self._journal)
+        if self.store.writes_late:
+            self.store.clear(f"{self._folder}{_LOGS}")
+        else:
+            self.store.clear(f"{self._folder}parts/")
+            self.store.clear(f"{self._folder}journal.jsonl")
+        self._logs = self._new_logs()
 
     def remove(self) -> None:
         """The job is committed, or holds nothing: remove all but the lock, which `leave` does."""

@@ -276,7 +276,9 @@ class JobJournal:
 
     def close(self) -> None:
         """Write that the run ended by itself, if that can be written (a disk may be full)."""
-        with suppress(OutputError):
+        with suppress(OutputError, InputError):
+            # Ctrl-C comes between any two steps, so an append that was broken off may be whole.
+            self._whole = self._whole or self._log.read().endswith(b"\n")
             self._write(RunStopped(at=now()), sync=True)
         self._log.close()
 

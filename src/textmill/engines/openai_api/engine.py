@@ -24,7 +24,8 @@ _NOTES = (
     "top_k is not sent: OpenAI's API has no word for it.",
 )
 
-_Done = SimpleQueue[Outcome | Exception]
+_Done = SimpleQueue[Outcome | Exception | None]
+"""None interrupts who waits."""
 
 
 class OpenAIEngine:
@@ -78,7 +79,7 @@ class OpenAIEngine:
             done.put(error)
 
     def step(self) -> Sequence[Outcome]:
-        """Wait for at least one answer, and take all that are there.
+        """Wait for at least one answer, and take all that are there; none if it is interrupted.
 
         Raises `ModelError` when the server refuses everything (key, route, model), and
         `EngineUnavailable` when it is away for too long.
@@ -89,7 +90,11 @@ class OpenAIEngine:
         with suppress(Empty):
             while True:
                 arrived.append(self._done.get_nowait())
-        return self._taken(arrived)
+        return self._taken([done for done in arrived if done is not None])
+
+    def interrupt(self) -> None:
+        """Let `step` return, so that it can be given more."""
+        self._done.put(None)
 
     def _taken(self, arrived: list[Outcome | Exception]) -> list[Outcome]:
         """What arrived; an error waits for the next step if there are outcomes to be saved."""

@@ -1,0 +1,67 @@
+"""What a run that was replaced still had on its way must not count in the job after it."""
+
+from __future__ import annotations
+
+import pytest
+
+from support.jobs import OUTPUT, rows_of, run_job, spec, texts_of
+from support.stores import BUCKET
+from textmill.engines.echo import EchoEngine
+from textmill.errors import OutputError
+from textmill.storage.connecting import Address, StoreOptions
+from textmill.storage.objects import ObjectStore
+from textmill.transform.job import JobFolder
+
+JOB = f"{OUTPUT}.job/"
+
+
+class Interrupted(EchoEngine):
+    """The user presses Ctrl-C in its n-th step."""
+
+    def __init__(self, step):
+        super().__init__()
+        self.left = step
+
+    def step(self):
+        self.left -= 1
+        if not self.left:
+            raise KeyboardInterrupt
+        return super().step()
+
+
+@pytest.fixture
+def store(s3_url, credentials, request):
+    options = StoreOptions(endpoint_url=s3_url, sync_seconds=0.0)
+    return ObjectStore(Address("s3", BUCKET), f"{request.node.name}/", options)
+
+
+def log_segments(store):
+    """The keys of all objects that parts and journal consist of, and their bytes."""
+    names = [name for name, _ in store.listing(JOB) if "segment-" in name]
+    return {name: store.read(name) for name in names}
+
+
+def test_segments_of_a_replaced_job_that_come_late_do_not_count(store):
+    texts = [f"{n} ".ljust(30, "x") for n in range(12)]
+    with pytest.raises(KeyboardInterrupt):
+        run_job(store, rows_of(texts), Interrupted(6))
+    late = log_segments(store)
+    assert len(late) > 5
+    other = [text.upper() for text in texts]
+    with pytest.raises(KeyboardInterrupt):
+        run_job(store, rows_of(other), Interrupted(2), job=spec(seed=1), fresh=True)
+    for name, data in late.items():
+        store.create(name, data)
+    run_job(store, rows_of(other), job=spec(seed=1))
+    assert texts_of(store) == dict(enumerate(other))
+    assert store.names(JOB) == []
+
+
+def test_a_description_is_written_for_one_job_only(store):
+    folder = JobFolder(store, OUTPUT)
+    folder.lock()
+    folder.begin(spec(), fresh=False)
+    with pytest.raises(OutputError, match=r"job\.json has appeared"):
+        folder.describe(spec(seed=1))
+    folder.remove()
+    folder.leave()
