@@ -28,7 +28,7 @@ from textmill.errors import TextmillError
 from textmill.gateway.identity import Identity
 from textmill.gateway.transform.modeldata import fetch_model
 from textmill.gateway.transform.work import ECHO, Means
-from textmill.storage.bucket import StoreOptions
+from textmill.storage.connecting import StoreOptions
 from textmill.storage.local import LocalStore
 
 SERVED, OUTPUT, LOCK = "serve.json", "serve.out", "serve.lock"

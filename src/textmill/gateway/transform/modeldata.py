@@ -11,7 +11,7 @@ from textmill.catalog.selection import choose_files
 from textmill.errors import InputError
 from textmill.gateway.identity import Identity
 from textmill.storage.base import Store
-from textmill.storage.bucket import Address, StoreOptions
+from textmill.storage.connecting import Address, StoreOptions
 from textmill.storage.local import LocalStore
 from textmill.storage.objects import ObjectStore
 from textmill.storage.opening import open_store

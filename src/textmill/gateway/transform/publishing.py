@@ -13,7 +13,7 @@ from textmill.gateway.transform.log import JobLog
 from textmill.gateway.transform.orders import OnError, Order
 from textmill.gateway.transform.staging import Staged
 from textmill.storage.base import Target
-from textmill.storage.bucket import StoreOptions
+from textmill.storage.connecting import StoreOptions
 from textmill.storage.decompress import text_lines
 from textmill.storage.local import LocalStore
 from textmill.storage.opening import open_store

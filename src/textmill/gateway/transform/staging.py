@@ -19,8 +19,8 @@ from textmill.gateway.transform.orders import Order, Payload
 from textmill.gateway.transform.packing import pack
 from textmill.records.lines import MAX_LINE_BYTES, LongLine, read_lines
 from textmill.storage.base import Store, Target
-from textmill.storage.bucket import Address, StoreOptions
 from textmill.storage.cloud_errors import is_passing
+from textmill.storage.connecting import Address, StoreOptions
 from textmill.storage.decompress import GZIP_MAGIC, ZSTD_MAGIC, Stored, decompressed
 from textmill.storage.objects import ObjectStore
 from textmill.storage.opening import is_url, manifest_names, open_store

@@ -34,7 +34,7 @@ from textmill.gateway.transform.staging import (
     staged,
 )
 from textmill.records.shape import ORDINAL_ID
-from textmill.storage.bucket import StoreOptions
+from textmill.storage.connecting import StoreOptions
 from textmill.storage.local import LocalStore
 from textmill.transform.ledger import Progress
 
