@@ -3,6 +3,7 @@
 Its code as it was published, but for three things: the model is the embedded one, the data is the
 demo's instead of CNN/DailyMail, and ROUGE is textmill's own, so that nothing is downloaded.
 
+    cp .../packages.jsonl .    # the demo's data: textmill/assets/demo/data
     textmill gateway &
     eval "$(textmill gateway env)"
     python batch_transform.py
@@ -22,6 +23,7 @@ from sagemaker.jumpstart.notebook_utils import list_jumpstart_models
 from sagemaker.model import Model
 from sagemaker.predictor import Predictor
 from sagemaker.session import Session
+from sagemaker.utils import name_from_base
 
 # 1. Set up
 sagemaker_session = Session()
@@ -123,3 +125,49 @@ df_merge[["id", "prediction"]].to_json("predictions.jsonl", orient="records", li
 score = ["score", "predictions.jsonl", test_reference_file_name, "--pred", "prediction"]
 subprocess.run([sys.executable, "-m", "textmill", *score, "--ref", "highlights"], check=True)
 batch_transformer.delete_model()
+
+# 8. Real-time batch inference
+endpoint_name = name_from_base(f"jumpstart-example-{model_id}")
+model_predictor = model.deploy(
+    initial_instance_count=1,
+    instance_type=inference_instance_type,
+    predictor_cls=Predictor,
+    endpoint_name=endpoint_name,
+)
+text_inputs = [entry["text_inputs"] for entry in test_articles[0:10]]
+payload = {
+    "text_inputs": text_inputs,
+    "max_length": 50,
+    "num_return_sequences": 1,
+    "top_k": 50,
+    "top_p": 0.95,
+    "do_sample": True,
+    "batch_size": 4,
+}
+
+
+def query_endpoint_with_json_payload(encoded_json, endpoint_name):
+    client = boto3.client("runtime.sagemaker")
+    response = client.invoke_endpoint(
+        EndpointName=endpoint_name, ContentType="application/json", Body=encoded_json
+    )
+    return response
+
+
+query_response = query_endpoint_with_json_payload(
+    json.dumps(payload).encode("utf-8"), endpoint_name=endpoint_name
+)
+
+
+def parse_response_multiple_texts(query_response):
+    model_predictions = json.loads(query_response["Body"].read())
+    return model_predictions
+
+
+generated_text_list = parse_response_multiple_texts(query_response)
+print(*generated_text_list, sep="\n")
+assert len(generated_text_list) == 10
+
+# Clean up
+model_predictor.delete_model()
+model_predictor.delete_endpoint()
