@@ -20,7 +20,7 @@ app = App(name="gateway", help=HELP, version_flags=[], suppress_keyboard_interru
 @app.default
 def gateway(
     *,
-    port: int = 8080,
+    port: int = 8088,
     host: str = "127.0.0.1",
     state: Path | None = None,
     s3: Path | None = None,
@@ -95,7 +95,7 @@ def gateway(
 @app.command
 def env(
     *,
-    url: str = "http://127.0.0.1:8080",
+    url: str = "http://127.0.0.1:8088",
     region: str = "us-east-1",
     keep_keys: Annotated[bool, Flag] = False,
 ) -> None:

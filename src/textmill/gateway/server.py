@@ -38,7 +38,7 @@ class Options(Struct, frozen=True, kw_only=True):
     state: Path
     home: Path
     host: str = "127.0.0.1"
-    port: int = 8080
+    port: int = 8088
     s3: Path | None = None
     endpoint_url: str | None = None
     keys: Path | None = None

@@ -189,7 +189,9 @@ class Work:
 def tidy(folder: Path) -> None:
     """Remove what a job that has ended does not need any more: copies, results, a model's data."""
     store = LocalStore(folder)
-    for name in (*store.names("inputs/"), *store.names("native"), *store.names("model")):
+    for below in ("inputs/", "model/", f"{NATIVE}.job/"):
+        store.clear(below)
+    for name in (*store.names("native"), *store.names("model")):
         store.remove(name)
     store.remove(STAGED)
 
