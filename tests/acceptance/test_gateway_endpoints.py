@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -130,7 +131,16 @@ def test_an_endpoint_answers_while_it_is_updated_and_cleaned_up_around(served):
 
 
 def pids(state):
+    """Of the processes behind endpoints, as each has written it down."""
     return [int(lock.read_text()) for lock in (state / "endpoints").glob("*/serve.lock")]
+
+
+def is_gone(pid):
+    """Whether nothing of a process runs any more, a zombie that nobody waits for included."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes() == b""
+    except FileNotFoundError:
+        return True
 
 
 def test_a_process_that_dies_is_followed_by_another(served):
@@ -175,6 +185,7 @@ def test_an_endpoint_outlives_a_killed_gateway_and_comes_back_after_an_ended_one
         assert ask(running, {"text_inputs": "x"})["Body"].read()
         assert pids(state) == [pid]
         running.stop()
+        assert is_gone(pid)
         running = Running(state, "--engine", "echo")
         time.sleep(0.5)
         wait(running.client("sagemaker"), "e", "InService")

@@ -13,6 +13,7 @@ pytest.importorskip("uvicorn")
 
 from support.gateway import ROLE, gateway, job, objects, wait_for
 
+pytestmark = pytest.mark.full
 MODEL = Path(__file__).parents[2] / "src" / "textmill" / "assets" / "demo" / "model"
 RECORD = b'{"id": 1, "text_inputs": "Briefly summarize this text: A library for reading images."}\n'
 

@@ -136,6 +136,7 @@ def test_the_notebook_without_its_waits(served, tmp_path):
         waiter.wait(EndpointName=one["EndpointName"], WaiterConfig={"Delay": 0.2})
 
 
+@pytest.mark.full
 def test_the_same_job_through_jumpstart_model(served, tmp_path):
     """The notebook's later text: the SDK takes everything from the catalog's spec."""
     script = tmp_path / "jumpstart.py"

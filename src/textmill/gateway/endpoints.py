@@ -27,6 +27,7 @@ STARTUP_SECONDS = 600.0
 """How long a process may take until it answers, where the config does not say."""
 
 _MAX_FALLS = 5
+_END_SECONDS = 10.0
 _log = logging.getLogger("textmill.gateway")
 
 
@@ -146,6 +147,16 @@ class Endpoints:
         for folder in self._folders.iterdir():
             if folder.name not in known:
                 self._end(folder.name)
+
+    def close(self) -> None:
+        """End all processes, a former gateway's too; endpoints come back with the next gateway."""
+        folders = list(self._folders.iterdir())
+        for folder in folders:
+            self._hosting.stop(folder)
+        deadline = time.monotonic() + _END_SECONDS
+        while any(map(self._hosting.is_running, folders)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        self._hosting.close()
 
     def _is_running(self, run: str) -> bool:
         return self._hosting.is_running(self._folder(run))

@@ -74,6 +74,7 @@ class Hosting:
         lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(lock, 0)
             with (folder / OUTPUT).open("wb") as output:
                 process = subprocess.Popen(  # noqa: S603  our own module
                     [sys.executable, "-P", "-m", __name__, str(folder)],
@@ -84,8 +85,6 @@ class Hosting:
                     pass_fds=[lock],  # the lock ends with the last process that has it
                     env={**os.environ, **self._environment, "PYTHONPATH": path},
                 )
-            os.ftruncate(lock, 0)
-            os.write(lock, b"%d" % process.pid)
         finally:
             os.close(lock)
         with self._mutex:
@@ -137,18 +136,13 @@ class Hosting:
         """Remove a folder whose process has ended."""
         shutil.rmtree(folder, ignore_errors=True)
 
-    def close(self, seconds: float = 10.0) -> None:
-        """End our processes; their endpoints come back when a gateway is started again."""
+    def close(self) -> None:
+        """Kill those of our processes that have not ended when they were asked to."""
         with self._mutex:
             processes = list(self._ours.values())
         for process in processes:
-            process.terminate()
-        for process in processes:
-            try:
-                process.wait(seconds)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            process.kill()
+            process.wait()
 
 
 def address(folder: Path) -> str | None:
@@ -193,6 +187,7 @@ def _request(
 
 def main(folder: Path) -> int:
     """Become the `textmill serve` of a folder, once its model's data is here."""
+    (folder / LOCK).write_text(str(os.getpid()))  # it has this number to its end
     served = msgspec.json.decode((folder / SERVED).read_bytes(), type=Served)
     means = served.means
     options = StoreOptions(endpoint_url=means.endpoint_url, region=means.region)

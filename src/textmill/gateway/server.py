@@ -120,8 +120,7 @@ class _Running:
         own = {"AWS_ACCESS_KEY_ID": _INTERNAL_ID, "AWS_SECRET_ACCESS_KEY": secret}
         environment = own if inside else {}
         self._supervisor = Supervisor(means, environment)
-        self._hosting = Hosting(environment)
-        self._endpoints = Endpoints(self._registry, self._hosting, means)
+        self._endpoints = Endpoints(self._registry, Hosting(environment), means)
         self._jobs = Jobs(self._registry, self._supervisor, at_once=options.jobs)
         if _has_moved(options.state, means.endpoint_url):
             self._jobs.end_workers()
@@ -178,8 +177,9 @@ class _Running:
         self._changed.set()
         if self._thread.is_alive():
             self._thread.join()
+        self._jobs.end_workers()
         self._supervisor.close()
-        self._hosting.close()
+        self._endpoints.close()
 
 
 def _s3(options: Options, *, inside: bool) -> Any:
