@@ -150,12 +150,12 @@ class Endpoints:
 
     def close(self) -> None:
         """End all processes, a former gateway's too; endpoints come back with the next gateway."""
-        folders = list(self._folders.iterdir())
-        for folder in folders:
-            self._hosting.stop(folder)
-        deadline = time.monotonic() + _END_SECONDS
-        while any(map(self._hosting.is_running, folders)) and time.monotonic() < deadline:
+        left, deadline = list(self._folders.iterdir()), time.monotonic() + _END_SECONDS
+        while left and time.monotonic() < deadline:
+            for folder in left:
+                self._hosting.stop(folder)
             time.sleep(0.05)
+            left = [folder for folder in left if self._hosting.is_running(folder)]
         self._hosting.close()
 
     def _is_running(self, run: str) -> bool:

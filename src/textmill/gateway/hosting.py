@@ -64,6 +64,7 @@ class Hosting:
         """`environment`: what is added to this process's own, such as keys for the store."""
         self._environment = dict(environment)
         self._ours: dict[Path, subprocess.Popen[bytes]] = {}
+        self._asked: set[int] = set()
         self._mutex = threading.Lock()
 
     def start(self, folder: Path, served: Served) -> None:
@@ -89,6 +90,7 @@ class Hosting:
             os.close(lock)
         with self._mutex:
             self._ours[folder] = process
+        self._asked.discard(process.pid)
 
     def is_running(self, folder: Path) -> bool:
         """Whether a process, ours or a former gateway's, is there."""
@@ -126,9 +128,11 @@ class Hosting:
         return " ".join(text.split())[-_TAIL_CHARACTERS:]
 
     def stop(self, folder: Path) -> None:
-        """Ask the process to end; it answers first what it has taken. Idempotent."""
+        """Ask the process to end; it answers first what it has taken. To be called until it has:
+        one that is only being started cannot be asked yet, and one that was asked is not again."""
         pid = _holder(folder)
-        if pid:
+        if pid and pid not in self._asked:
+            self._asked.add(pid)
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
 
