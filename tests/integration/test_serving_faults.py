@@ -13,8 +13,9 @@ from contextlib import contextmanager
 import httpx2 as httpx
 import pytest
 
-from support.isolation import venomous_engine, wait_for
+from support.isolation import venomous_engine
 from support.serving import echo_endpoint, echo_model, rows_of
+from support.waiting import wait_for
 from textmill.batching.clock import RealClock
 from textmill.core import Failure
 from textmill.engines.bytes_tokenizer import ByteTokenizer
@@ -128,14 +129,14 @@ def test_a_hung_engine_turns_readiness_red_and_its_recovery_green():
     ):
         assert httpx.get(f"{url}/ping").status_code == 200
         call = endpoint.call(endpoint.prepare(rows_of("HANG")))
-        assert wait_for(lambda: httpx.get(f"{url}/ping").status_code == 503)
+        wait_for(lambda: httpx.get(f"{url}/ping").status_code == 503)
         assert httpx.get(f"{url}/v2/health/ready").status_code == 503
         assert httpx.get(f"{url}/v2/health/live").status_code == 200
         refused = ask(url)
         assert (refused.status_code, refused.json()["code"]) == (503, "not_ready")
         assert call.done.result(30)[0].code is ErrorCode.TIMEOUT
         endpoint.probe()
-        assert wait_for(lambda: httpx.get(f"{url}/ping").status_code == 200)
+        wait_for(lambda: httpx.get(f"{url}/ping").status_code == 200)
         assert ask(url).status_code == 200
 
 
@@ -197,7 +198,7 @@ def test_those_who_left_are_dropped_before_they_are_computed():
         assert gate.entered.wait(5)
         asyncio.run(hang_up_after(url, "left", 0.3))
         stays = pool.submit(ask, url, "stays")
-        assert wait_for(lambda: endpoint.ends.figures()["waiting_texts"] >= 0 and stays.running())
+        wait_for(lambda: endpoint.ends.figures()["waiting_texts"] >= 0 and stays.running())
         time.sleep(0.2)
         gate.open.set()
         assert first.result().json() == {"generated_texts": ["first"]}
@@ -261,8 +262,10 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_come_back():
     with gated(limits=Limits(max_waiting_texts=3)) as (gate, _, url):
         gate.shut()
         with ThreadPoolExecutor(8) as pool:
-            asked = [pool.submit(ask, url, f"t{n}") for n in range(8)]
-            assert wait_for(lambda: sum(f.done() for f in asked) >= 3, 60)
+            asked = [pool.submit(ask, url, "first")]
+            assert gate.entered.wait(30)  # it is computed, so that all others have to wait
+            asked += [pool.submit(ask, url, f"t{n}") for n in range(7)]
+            wait_for(lambda: sum(f.done() for f in asked) >= 4)
             refused = [f.result() for f in asked if f.done()]
             assert {r.status_code for r in refused} == {429}
             assert all(int(r.headers["retry-after"]) >= 1 for r in refused)
@@ -335,7 +338,7 @@ def test_an_exception_in_any_hook_costs_one_call_at_most(where, hook, caplog):
                 except httpx.HTTPError:
                     status = 0
                 assert status in (0, 200, 400, 500)
-            assert wait_for(lambda: ask(url).status_code == 200)
+            wait_for(lambda: ask(url).status_code == 200)
             assert ask(url).json() == {"generated_texts": ["hello"]}
             assert endpoint.is_alive
     finally:
@@ -400,3 +403,56 @@ def test_answers_are_not_held_back_for_larger_packets():
         with listening_socket:
             assert listening_socket.proto == socket.IPPROTO_TCP
         assert min(seconds) < 0.035
+
+
+def test_no_text_of_a_caller_reaches_the_log_even_by_an_exception(caplog):
+    model = echo_model(type("Engine", (EchoEngine,), {})())
+    endpoint = Endpoint(model)
+    endpoint.start()
+    real = endpoint.prepare
+
+    def quoting(rows):
+        raise ValueError(f"cannot work on {rows[0].texts[0]!r}")
+
+    try:
+        with listening(endpoint) as url:
+            endpoint.prepare = quoting
+            answer = ask(url, "PRIVATE WORDS")
+            assert answer.status_code == 500
+            assert "PRIVATE" not in answer.text
+            endpoint.prepare = real
+            assert ask(url).status_code == 200
+    finally:
+        endpoint.close(5.0)
+    assert "a call broke" in caplog.text
+    assert "ValueError" in caplog.text
+    assert "PRIVATE" not in caplog.text
+
+
+def test_what_an_engine_says_of_itself_is_for_the_log(caplog):
+    poison = PoisonEngine(
+        EchoEngine(), lambda r: b"bad" in bytes(r.ids), error=EngineError("/secret/model.bin broke")
+    )
+    with echo_endpoint(poison) as endpoint, listening(endpoint) as url:
+        answer = ask(url, "bad")
+        assert (answer.status_code, answer.json()["code"]) == (500, "engine_error")
+        assert "/secret" not in answer.text
+    assert "/secret/model.bin broke" in caplog.text
+
+
+def test_an_endpoint_before_another_server_asks_it_for_all_calls_at_once():
+    """Calls that come one after the other do not wait for each other's answers."""
+    import textmill
+    from support.openai_server import running, turned
+
+    with running() as upstream, textmill.serve(upstream.url, concurrency=8) as endpoint:
+        upstream.peak, upstream.gather = 0, 6  # nothing is answered until six are there
+        with ThreadPoolExecutor(6) as pool:
+
+            def late(n):
+                time.sleep(0.05 * n)
+                return endpoint.generate([f"text {n}"])
+
+            found = list(pool.map(late, range(6)))
+        assert found == [[turned(f"text {n}")] for n in range(6)]
+        assert upstream.peak >= 6

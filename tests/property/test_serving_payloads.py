@@ -178,7 +178,10 @@ def test_a_row_of_which_one_text_has_failed_has_failed_and_says_which():
     requests = [Request(0, n, [1], Params()) for n in range(2)]
     answers = [generated(), Failure(requests[1], ErrorCode.OOM, "no memory")]
     first, second = row_results(rows, rejected, requests, answers)
-    assert (first.code, first.message) == (Code.OOM, "text 1: no memory")
+    assert (first.code, first.message) == (
+        Code.OOM,
+        "text 1: there is not enough memory for this text",
+    )
     assert second.code is Code.TOO_LONG
 
 

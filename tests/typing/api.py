@@ -42,3 +42,16 @@ def texts() -> None:
 def previews() -> None:
     seconds: float | None = textmill.preview(["a.jsonl", "b.jsonl"], model="demo").eta_seconds
     print(seconds)
+
+
+def endpoints() -> None:
+    with textmill.serve("demo", slo="800ms", port=0) as endpoint:
+        url: str | None = endpoint.url
+        print(url, endpoint.state, endpoint.generate(["a"], max_new_tokens=5))
+
+
+def benches() -> None:
+    found = textmill.bench("http://127.0.0.1:8080", slo=0.5, duration=2.0)
+    rate: float = found.best.rate if found.best else 0.0
+    print(rate, found.sentences)
+    found.write_report("bench.html")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from msgspec import Struct
 
 from textmill.core import Failure, JsonText, Record, Rejected, Request
+from textmill.errors import ErrorCode
 from textmill.serving.calls import Answer, Generated
 from textmill.serving.refusals import Code, Refused, code_of
+
+_log = logging.getLogger("textmill.serving")
 
 RowResult = list[Generated] | Refused
 """What became of one row: of each of its texts, or why there is nothing."""
@@ -62,8 +66,25 @@ def row_results(
 
 
 def _failed(failure: Failure, text: int | None) -> Refused:
+    """What a client is told. The engine's own words, which may name files, go to the log."""
+    _log.warning("a text failed (%s): %s", failure.code, failure.message)
     which = "" if text is None else f"text {text}: "
-    return Refused(code_of(failure.code), which + failure.message)
+    return Refused(code_of(failure.code), which + _SAID[failure.code])
+
+
+_SAID = {
+    ErrorCode.OOM: "there is not enough memory for this text",
+    ErrorCode.ENGINE_ERROR: "the engine failed on this text",
+    ErrorCode.TIMEOUT: "the engine did not finish this text in time",
+    ErrorCode.CRASHED: "the engine's process died on this text",
+    ErrorCode.TOO_LONG: "the text is longer than the model's input",
+    ErrorCode.BAD_PARAMETER: "the engine cannot honour the parameters of this text",
+    ErrorCode.BAD_RECORD: "the engine cannot use this text",
+    ErrorCode.BAD_JSON: "the engine cannot read this text",
+    ErrorCode.MISSING_FIELD: "the engine misses a part of this text",
+    ErrorCode.DUPLICATE_ID: "the engine was given this text twice",
+    ErrorCode.EMPTY: "there is no text",
+}
 
 
 def only(results: Sequence[RowResult]) -> list[Generated]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Sequence
@@ -21,11 +20,11 @@ from textmill.errors import EngineError
 from textmill.records.shape import Shape
 from textmill.serving.calls import Call
 from textmill.serving.ends import LiveEnds
+from textmill.serving.faults import log_fault
 from textmill.serving.health import STALL_SECONDS, Health, State
 from textmill.serving.limits import Limits
 from textmill.serving.metrics import Metrics
 
-_log = logging.getLogger("textmill.serving")
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 5.0
 _JOIN_S = 5.0
 _PROBE_TEXT = "ping"
@@ -166,8 +165,8 @@ class Endpoint:
             self.ends.wake = loop.wake
             try:
                 loop.run()
-            except BaseException:  # noqa: BLE001 - whatever it was, the next call is served
-                _log.exception("the loop broke", extra={"action": "loop_broke"})
+            except BaseException as error:  # noqa: BLE001 - whatever it was, the next call is served
+                log_fault("the loop broke", error)
                 self.metrics.broke()
                 self.ends.fail_all_taken()
                 pause = _FIRST_PAUSE_S if loop.stats.batches > 1 else pause * 2

@@ -19,10 +19,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from textmill.serving.access import Keys, RateLimiter, is_foreign, key_in
 from textmill.serving.errors import error_response
+from textmill.serving.faults import log_fault
 from textmill.serving.metrics import Metrics
 from textmill.serving.refusals import Code, Refused
 
-_log = logging.getLogger("textmill.serving")
 _calls = logging.getLogger("textmill.calls")
 _TRACE = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _OPEN = frozenset({"/ping", "/v2/health/live", "/v2/health/ready"})
@@ -55,8 +55,8 @@ class Guard:
             await self._app(scope, receive, exchange.send)
         except Refused as refused:
             await self._refuse(refused, scope, receive, exchange)
-        except Exception:  # noqa: BLE001 - whatever it was, the next call is served
-            _log.exception("a call broke", extra={"action": "call_broke"})
+        except Exception as error:  # noqa: BLE001 - whatever it was, the next call is served
+            log_fault("a call broke", error)
             broken = Refused(Code.INTERNAL, "a fault of this endpoint; its log tells more")
             await self._refuse(broken, scope, receive, exchange)
         self._note(scope, exchange, perf_counter() - began)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import signal
 import socket
 import threading
@@ -23,7 +22,6 @@ from textmill.serving.health import FRESH_SECONDS
 from textmill.serving.limits import Limits
 from textmill.serving.refusals import Refused
 
-_log = logging.getLogger("textmill.serving")
 _KEEP_ALIVE_S = 75
 _BACKLOG = 2048
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import logging
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -20,7 +19,6 @@ from textmill.serving.reading import Reader
 from textmill.serving.refusals import Code, Refused
 from textmill.serving.replay import Replays
 
-_log = logging.getLogger("textmill.serving")
 _INLINE_CHARS = 4096
 """Shorter texts are tokenized at once; longer ones by a thread, so that nobody waits for them."""
 

@@ -11,6 +11,8 @@ from concurrent.futures import Future
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 
+from msgspec.structs import replace
+
 from textmill.core import Batch, Outcome, Params, Request
 from textmill.engines.base import Capabilities
 from textmill.engines.openai_api.background import Background
@@ -46,6 +48,7 @@ class OpenAIEngine:
         self, conversation: Conversation, background: Background, *, concurrency: int
     ) -> None:
         """Owns the conversation and its thread. concurrency: requests in flight at once."""
+        self.capabilities = replace(self.capabilities, parallel=concurrency)
         self._conversation, self._background = conversation, background
         self._concurrency = concurrency
         self._done: _Done = SimpleQueue()
