@@ -3,17 +3,17 @@
 Its code as it was published, but for three things: the model is the embedded one, the data is the
 demo's instead of CNN/DailyMail, and ROUGE is textmill's own, so that nothing is downloaded.
 
-    cp .../packages.jsonl .    # the demo's data: textmill/assets/demo/data
+    python3 -m venv notebook && notebook/bin/pip install 'sagemaker<3' pandas
+    cp src/textmill/assets/demo/data/packages.jsonl .
     textmill gateway &
     eval "$(textmill gateway env)"
-    python batch_transform.py
+    notebook/bin/python examples/notebook/batch_transform.py
 """
 
 import ast
 import json
 import os
 import subprocess
-import sys
 
 import boto3
 import pandas as pd
@@ -123,7 +123,7 @@ df_merge = test_highlights_df.merge(predict_df, on="id", how="left")
 assert not df_merge["prediction"].isna().any()
 df_merge[["id", "prediction"]].to_json("predictions.jsonl", orient="records", lines=True)
 score = ["score", "predictions.jsonl", test_reference_file_name, "--pred", "prediction"]
-subprocess.run([sys.executable, "-m", "textmill", *score, "--ref", "highlights"], check=True)
+subprocess.run(["textmill", *score, "--ref", "highlights"], check=True)
 batch_transformer.delete_model()
 
 # 8. Real-time batch inference

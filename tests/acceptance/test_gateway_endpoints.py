@@ -168,16 +168,35 @@ def test_a_deleted_endpoint_is_gone_with_its_process(served):
     assert len(list((served.state / "endpoints").iterdir())) == 1
 
 
+def create(running):
+    sagemaker = running.client("sagemaker")
+    make_model(sagemaker, "m")
+    configure(sagemaker, "c", "m")
+    sagemaker.create_endpoint(EndpointName="e", EndpointConfigName="c")
+
+
+@pytest.mark.full
+def test_a_gateway_killed_in_the_middle_of_a_deploy_finishes_it(tmp_path):
+    state = tmp_path / "state"
+    running = Running(state, "--engine", "echo")
+    try:
+        create(running)
+        for seconds in (0, 0.1, 0.3, 0.6, 1):
+            time.sleep(seconds)
+            running.kill()
+            running = Running(state, "--engine", "echo")
+        wait(running.client("sagemaker"), "e", "InService")
+        assert ask(running, {"text_inputs": "x"})["Body"].read()
+        assert len(pids(state)) == 1
+    finally:
+        running.stop()
+
+
 def test_an_endpoint_outlives_a_killed_gateway_and_comes_back_after_an_ended_one(tmp_path):
     state = tmp_path / "state"
     running = Running(state, "--engine", "echo")
     try:
-        sagemaker = running.client("sagemaker")
-        make_model(sagemaker, "m")
-        configure(sagemaker, "c", "m")
-        sagemaker.create_endpoint(EndpointName="e", EndpointConfigName="c")
-        running.kill()
-        running = Running(state, "--engine", "echo")
+        create(running)
         wait(running.client("sagemaker"), "e", "InService")
         (pid,) = pids(state)
         running.kill()

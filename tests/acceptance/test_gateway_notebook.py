@@ -1,27 +1,63 @@
-"""The article's notebook against a gateway: nothing of it is changed but the environment."""
+"""The article's notebook against a gateway: nothing of it is changed but the environment.
+
+The notebook has an environment of its own, with the SageMaker SDK and without textmill.
+"""
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-pytest.importorskip("sagemaker")
 pytest.importorskip("uvicorn")
 
+from support.clients import program, shell
 from support.command import environment, textmill
 from support.gateway import gateway
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "src" / "textmill" / "assets" / "demo" / "data" / "packages.jsonl"
 NOTEBOOK = ROOT / "examples" / "notebook" / "batch_transform.py"
-RECORDS = 24
-SHOW = "import os, json; print(json.dumps(dict(os.environ)))"
+RECORDS = "12"
+NEW, OLD = "sagemaker-2.257", "sagemaker-2.165"
+"""The last SDK of version 2, and the one that the published notebook pins."""
+
+QUICK = """
+import sagemaker.session, time as real
+class Faster:
+    began = real.time()
+    def __getattr__(self, name):
+        return getattr(real, name)
+    def sleep(self, seconds):
+        real.sleep(seconds / 50)
+    def time(self):
+        return self.began + (real.time() - self.began) * 50
+sagemaker.session.time = Faster()
+"""
+"""The SDK waits ten and thirty seconds; here its clock runs faster. Nothing else is touched."""
+
+WATCH = """
+import socket
+seen, asked = set(), set()
+connect, look_up = socket.socket.connect, socket.getaddrinfo
+def watched(self, address):
+    seen.add(address[:2] if isinstance(address, tuple) else address)
+    return connect(self, address)
+def asking(host, *arguments, **named):
+    asked.add(host)
+    return look_up(host, *arguments, **named)
+socket.socket.connect, socket.getaddrinfo = watched, asking
+"""
+
+WATCHED = """
+import os
+from urllib.parse import urlsplit
+where = urlsplit(os.environ["AWS_ENDPOINT_URL"])
+assert seen == {(where.hostname, where.port)}, seen
+assert asked == {where.hostname}, asked
+"""
+"""Every connection is to the gateway, and no other name is even looked up."""
 
 
 @pytest.fixture(scope="module")
@@ -30,35 +66,14 @@ def served(tmp_path_factory):
         yield running
 
 
-def notebook_environment(served, folder):
-    """What `textmill gateway env` says, and nothing of this machine's AWS."""
-    said = textmill("gateway", "env", "--url", served.url)
-    assert said.code == 0, said.err
-    shown = subprocess.run(
-        [
-            "sh",
-            "-c",
-            f"{said.out}\nexec {sys.executable} -I -c '{SHOW}'",
-        ],
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "src"), "HOME": str(folder)},
-        capture_output=True,
-        check=True,
-    )
-    env = json.loads(shown.stdout)
-    return {**env, "TEXTMILL_HOME": str(folder / "home"), "RECORDS": str(RECORDS)}
-
-
-def run(script, served, folder):
+def run(sdk, text, served, folder):
+    """A notebook's output."""
+    script = folder / "notebook.py"
+    script.write_text(text)
     shutil.copy(DATA, folder / "packages.jsonl")
-    return subprocess.run(
-        [sys.executable, str(script)],
-        cwd=folder,
-        env=notebook_environment(served, folder),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    done = shell(f"exec {program(sdk)} {script}", served.url, folder, RECORDS=RECORDS)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def native_scores(folder):
@@ -79,69 +94,43 @@ def rouge(text):
     return [line.split() for line in text.splitlines() if line.strip().startswith("rouge")]
 
 
-@pytest.mark.full
-def test_the_notebook_as_it_stands(served, tmp_path):
-    """All waits included, which the SDK makes at least a minute long."""
-    done = run(NOTEBOOK, served, tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert rouge(done.stdout)
-    assert rouge(done.stdout) == rouge(native_scores(tmp_path))
-
-
-QUICK = """
-import sagemaker.session, time as real
-class Faster:
-    began = real.time()
-    def __getattr__(self, name):
-        return getattr(real, name)
-    def sleep(self, seconds):
-        real.sleep(seconds / 50)
-    def time(self):
-        return self.began + (real.time() - self.began) * 50
-sagemaker.session.time = Faster()
-"""
-"""The SDK waits ten and thirty seconds; here its clock runs faster. Nothing else is touched."""
-
-
-WATCH = """
-import socket
-seen = set()
-connect = socket.socket.connect
-def watched(self, address):
-    seen.add(address[:2] if isinstance(address, tuple) else address)
-    return connect(self, address)
-socket.socket.connect = watched
-"""
-
-WATCHED = """
-from urllib.parse import urlsplit
-where = urlsplit(os.environ["AWS_ENDPOINT_URL"])
-assert seen == {(where.hostname, where.port)}, seen
-"""
-
-
-def test_the_notebook_without_its_waits(served, tmp_path):
-    """ROUGE over the downloaded output is that of the same job run natively, the endpoint answers,
-    nothing is left, and every connection that the notebook makes is to the gateway."""
-    script = tmp_path / "quick.py"
-    script.write_text(WATCH + QUICK + NOTEBOOK.read_text() + WATCHED)
-    done = run(script, served, tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert rouge(done.stdout)
-    assert rouge(done.stdout) == rouge(native_scores(tmp_path))
+def check_clean_up(served):
     sagemaker = served.client("sagemaker")
     assert sagemaker.list_models()["Models"] == []
+    assert sagemaker.list_endpoint_configs()["EndpointConfigs"] == []
     waiter = sagemaker.get_waiter("endpoint_deleted")
     for one in sagemaker.list_endpoints()["Endpoints"]:
         waiter.wait(EndpointName=one["EndpointName"], WaiterConfig={"Delay": 0.2})
 
 
 @pytest.mark.full
-def test_the_same_job_through_jumpstart_model(served, tmp_path):
+@pytest.mark.parametrize("sdk", [NEW, OLD])
+def test_the_notebook_as_it_stands(served, tmp_path, sdk):
+    """All waits included, which the SDK makes at least a minute long."""
+    printed = run(sdk, NOTEBOOK.read_text(), served, tmp_path)
+    assert rouge(printed)
+    assert rouge(printed) == rouge(native_scores(tmp_path))
+    check_clean_up(served)
+
+
+@pytest.mark.parametrize("sdk", [NEW, pytest.param(OLD, marks=pytest.mark.full)])
+def test_the_notebook_without_its_waits(served, tmp_path, sdk):
+    """ROUGE over the downloaded output is that of the same job run natively, the endpoint answers,
+    nothing is left, and every connection that the notebook makes is to the gateway."""
+    printed = run(sdk, WATCH + QUICK + NOTEBOOK.read_text() + WATCHED, served, tmp_path)
+    assert rouge(printed)
+    assert rouge(printed) == rouge(native_scores(tmp_path))
+    check_clean_up(served)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("sdk", [NEW, OLD])
+def test_the_same_job_through_jumpstart_model(served, tmp_path, sdk):
     """The notebook's later text: the SDK takes everything from the catalog's spec."""
-    script = tmp_path / "jumpstart.py"
-    script.write_text(
-        QUICK
+    printed = run(
+        sdk,
+        WATCH
+        + QUICK
         + """
 import boto3, sagemaker
 from sagemaker.jumpstart.model import JumpStartModel
@@ -166,7 +155,8 @@ attached = sagemaker.transformer.Transformer.attach(
 assert attached.output_path == f"s3://{bucket}/js/out"
 print(boto3.client("s3").get_object(Bucket=bucket, Key="js/out/in.jsonl.out")["Body"].read())
 """
+        + WATCHED,
+        served,
+        tmp_path,
     )
-    done = run(script, served, tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert '{"id": 1, "generated_texts": [' in done.stdout
+    assert '{"id": 1, "generated_texts": [' in printed
