@@ -53,10 +53,7 @@ def identify(container: Mapping[str, Any], tags: Mapping[str, str]) -> Identity:
     if MODEL_KEY in environment:
         return _named(environment[MODEL_KEY], MODEL_KEY)
     if ID_TAG in tags:
-        if tags[ID_TAG] == DEMO_ID:
-            return Identity(name=DEMO)
-        version = tags.get(VERSION_TAG, "*")
-        return _named(f"{tags[ID_TAG]}@{version}" if version != "*" else tags[ID_TAG], ID_TAG)
+        return by_id(tags[ID_TAG], tags.get(VERSION_TAG, "*"), ID_TAG)
     data = _data(container)
     bucket, key = _bucket_and_key(data)
     if _JUMPSTART_BUCKET.fullmatch(bucket):
@@ -68,6 +65,13 @@ def identify(container: Mapping[str, Any], tags: Mapping[str, str]) -> Identity:
     if data is not None:
         return Identity(data=data)
     raise invalid(f"nothing says which model this is; {_WAY_OUT}")
+
+
+def by_id(id_: str, version: str, said_by: str) -> Identity:
+    """JumpStart's model of that id; version: `*` for any. Raises `AwsError`."""
+    if id_ == DEMO_ID:
+        return Identity(name=DEMO)
+    return _named(id_ if version == "*" else f"{id_}@{version}", said_by)
 
 
 def _named(name: str, said_by: str) -> Identity:

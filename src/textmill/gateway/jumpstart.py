@@ -1,7 +1,8 @@
 """JumpStart's catalog of text-to-text models, made from textmill's: what SDKs read of it.
 
 The SDKs read objects of the bucket `jumpstart-cache-prod-REGION`; it is served from memory, for
-every region. Weights are not in it: a model's key alone says which model it is (`identity.py`).
+every region. Weights are not in it: a model's key alone says which model it is (`identity.py`),
+and its archive does, for SDKs that pack it anew (`pointers.py`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from functools import cache
 from typing import Any
 
 from textmill.catalog.entries import JUMPSTART, Entry, entries, version_key
+from textmill.gateway.pointers import pointer_archive, script_archive
 from textmill.gateway.wire.models import SAGEMAKER, operation
 
 DEMO_ID = f"{JUMPSTART}textmill-demo"
@@ -23,6 +25,11 @@ IMAGE = "textmill:latest"
 
 _BUCKET = re.compile(r"jumpstart-(private-)?cache-prod-[a-z0-9-]{2,40}")
 _SPEC_KEY = re.compile(r"community_models/([a-z0-9-]{1,200})/specs_v([0-9.]{1,20})\.json")
+_ARTIFACT = "huggingface-infer/prepack/v{version}/infer-prepack-{id}.tar.gz"
+_ARTIFACT_KEY = re.compile(
+    r"huggingface-infer/prepack/v([0-9.]{1,20})/infer-prepack-([a-z0-9-]{1,200})\.tar\.gz"
+)
+_SCRIPT_KEY = "source-directory-tarballs/textmill/sourcedir.tar.gz"
 _MIN_SDK = "2.144.0"
 _DEMO_VERSION = "1.0.0"
 _NOBODY = "textmill-none-placeholder"
@@ -38,10 +45,13 @@ def catalog_object(_: str, key: str) -> bytes | None:
     """An object of the catalog; None if it has none of that key."""
     if key in (MANIFEST, PROPRIETARY_MANIFEST):
         return _manifest(proprietary=key == PROPRIETARY_MANIFEST)
-    match = _SPEC_KEY.fullmatch(key)
-    if match is None or match[2] not in versions().get(match[1], ()):
-        return None
-    return _spec(match[1], match[2])
+    if key == _SCRIPT_KEY:
+        return script_archive()
+    if (match := _ARTIFACT_KEY.fullmatch(key)) and match[1] in versions().get(match[2], ()):
+        return pointer_archive(f"{match[2]}@{match[1]}")
+    if (match := _SPEC_KEY.fullmatch(key)) and match[2] in versions().get(match[1], ()):
+        return _spec(match[1], match[2])
+    return None
 
 
 @cache
@@ -78,7 +88,7 @@ def _key(id_: str, version: str) -> str:
 
 @cache
 def _spec(id_: str, version: str) -> bytes:
-    artifact = f"huggingface-infer/prepack/v{version}/infer-prepack-{id_}.tar.gz"
+    artifact = _ARTIFACT.format(version=version, id=id_)
     accepts = ["application/json", "application/jsonlines", "text/csv"]
     spec: dict[str, Any] = {
         "model_id": id_,
@@ -99,7 +109,7 @@ def _spec(id_: str, version: str) -> bytes:
         },
         "hosting_artifact_key": artifact,
         "hosting_prepacked_artifact_key": artifact,
-        "hosting_script_key": "source-directory-tarballs/textmill/sourcedir.tar.gz",
+        "hosting_script_key": _SCRIPT_KEY,
         "hosting_use_script_uri": False,
         "inference_environment_variables": [],
         "inference_vulnerable": False,

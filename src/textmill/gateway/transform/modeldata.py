@@ -9,7 +9,9 @@ from typing import BinaryIO, cast
 from textmill.catalog.catalog import ARCHIVE_ENDS
 from textmill.catalog.selection import choose_files
 from textmill.errors import InputError
-from textmill.gateway.identity import Identity
+from textmill.gateway.identity import Identity, by_id
+from textmill.gateway.pointers import POINTER, pointed_model
+from textmill.gateway.wire.faults import AwsError
 from textmill.storage.base import Store
 from textmill.storage.connecting import Address, StoreOptions
 from textmill.storage.local import LocalStore
@@ -23,7 +25,7 @@ def fetch_model(identity: Identity, folder: Path, options: StoreOptions) -> str:
     """What `textmill.run` takes as its model: a name, or a path below `folder`.
 
     What is there already is not fetched again. Raises `InputError`, and `ModelError` for a prefix
-    that holds no model.
+    that holds no model and an archive that is damaged.
     """
     if identity.data is None:
         assert identity.name is not None  # noqa: S101  an identity has one of the two
@@ -32,7 +34,7 @@ def fetch_model(identity: Identity, folder: Path, options: StoreOptions) -> str:
     if identity.data.endswith(ARCHIVE_ENDS):
         source, key = open_store(identity.data, options)
         _copy(source, key, here, "model.tar.gz")
-        return str(folder / "model.tar.gz")
+        return _archived(folder / "model.tar.gz")
     bucket, _, prefix = identity.data.removeprefix("s3://").partition("/")
     below = ObjectStore(Address("s3", bucket), f"{prefix.rstrip('/')}/", options)
     names = below.names("")
@@ -41,6 +43,19 @@ def fetch_model(identity: Identity, folder: Path, options: StoreOptions) -> str:
     for name in choose_files(identity.data, names):
         _copy(below, name, here, f"model/{name}")
     return str(folder / "model")
+
+
+def _archived(archive: Path) -> str:
+    """The archive's path, or the name of the model that it names."""
+    pointed = pointed_model(archive)
+    if pointed is None:
+        return str(archive)
+    id_, _, version = pointed.partition("@")
+    try:
+        name = by_id(id_, version or "*", POINTER).name
+    except AwsError as error:
+        raise InputError(error.message) from error
+    return str(name)
 
 
 def _copy(source: Store, name: str, here: Store, to: str) -> None:
