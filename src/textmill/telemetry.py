@@ -11,6 +11,7 @@ _LIBRARIES = (
     "huggingface_hub",
     "msgspec",
     "numpy",
+    "openvino",
     "pyarrow",
     "tokenizers",
     "zstandard",
