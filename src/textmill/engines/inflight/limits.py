@@ -32,13 +32,13 @@ def capacity_for(tokens: int) -> int:
     Lengths are coarse, so that texts of different lengths share a bank; what is not used of a
     slot is read all the same.
     """
-    step = 64 if tokens <= 256 else 128
+    step = 16 if tokens <= 64 else 64 if tokens <= 256 else 128
     return -(-tokens // step) * step
 
 
 def fits(tokens: int, capacity: int) -> bool:
     """Whether a text may go into such a slot: it has room, and does not leave half of it empty."""
-    return tokens <= capacity <= max(128, 2 * tokens)
+    return tokens <= capacity <= max(64, 2 * tokens)
 
 
 def slots_for(limits: Limits, *, width: int, slot_bytes: int, taken: int) -> int:

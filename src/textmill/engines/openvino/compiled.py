@@ -23,7 +23,7 @@ from textmill.engines.openvino.precision import Arithmetic
 from textmill.engines.openvino.stack import stack_of
 from textmill.telemetry import versions_of
 
-BUILDER_VERSION = 1
+BUILDER_VERSION = 2
 """Part of the cache key; to be raised when the same checkpoint gives another model."""
 
 _GROUP_SIZE = 128

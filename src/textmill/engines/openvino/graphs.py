@@ -5,7 +5,7 @@ D head size; caches are in the cache type of the precision.
 
 encoder  in   embedded [rows, tokens, d_model], mask [rows, 1, 1, tokens], with relative positions
               bias.N [1, H, tokens, tokens]
-         out  key.N, value.N [rows, H, tokens, D] of the decoder's layer N
+         out  caches [2 * L, rows, H, tokens, D], keys and values of each decoder layer in turn
 step     in   embedded [slots, width, d_model], source_mask [slots, 1, 1, source],
               past_mask [slots, 1, width, past], with relative positions bias.N [slots, H, 1, past],
               source_key.N, source_value.N [slots, H, source, D],
@@ -92,20 +92,21 @@ class GraphWriter:
 
     def _attend(self, layers: Layers, x: Node, path: str, mask: Node) -> Node:
         def inner(y: Node) -> Node:
-            keys = layers.split_heads(layers.linear(y, f"{path}.k"))
-            values = layers.split_heads(layers.linear(y, f"{path}.v"))
-            queries = layers.queries(y, path)
+            queries, keys, values = layers.heads_of(y, path, "qkv")
             mixed = self._ops.scaled_dot_product_attention(queries, keys, values, mask, number(1.0))
             return layers.linear(layers.join_heads(mixed), f"{path}.o")
 
         return layers.block(x, path, inner)
 
     def _project(self, graph: _Graph, hidden: Node) -> None:
-        for n in range(self._decoder.stack.layers):
-            path = f"decoder.layers.{n}.cross_attn"
-            for letter, name in (("k", "key"), ("v", "value")):
-                heads = self._decoder.split_heads(self._decoder.linear(hidden, f"{path}.{letter}"))
-                graph.give(f"{name}.{n}", self._cached(heads))
+        """All layers' keys and values in one product."""
+        ops, stack = self._ops, self._decoder.stack
+        names = [f"decoder.layers.{n}.cross_attn.{x}" for n in range(stack.layers) for x in "kv"]
+        joined = self._decoder.linear(hidden, *names)
+        shape = constant(np.array([0, 0, len(names), stack.heads, stack.head_size]))
+        parts = ops.reshape(joined, shape, True)
+        order = constant(np.array([2, 0, 3, 1, 4]))
+        graph.give("caches", self._cached(ops.transpose(parts, order)))
 
     def step(self) -> Any:
         """One token further for every slot."""
@@ -132,9 +133,7 @@ class GraphWriter:
         path = f"decoder.layers.{n}.self_attn"
 
         def inner(y: Node) -> Node:
-            queries = layers.queries(y, path)
-            key = layers.split_heads(layers.linear(y, f"{path}.k"))
-            value = layers.split_heads(layers.linear(y, f"{path}.v"))
+            queries, key, value = layers.heads_of(y, path, "qkv")
             graph.give(f"key.{n}", self._cached(key))
             graph.give(f"value.{n}", self._cached(value))
             past = ops.add(self._scores(queries, self._cache(graph, f"past_key.{n}")), mask)

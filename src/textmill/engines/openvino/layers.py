@@ -101,6 +101,18 @@ class Layers:
             queries = self._ops.multiply(queries, number(self.stack.query_scale))
         return self.split_heads(queries)
 
+    def heads_of(self, x: Node, path: str, letters: str) -> list[Node]:
+        """Several projections of x in one product, each [rows, heads, tokens, size]."""
+        ops, stack = self._ops, self.stack
+        joined = self.linear(x, *(f"{path}.{letter}" for letter in letters))
+        shape = constant(np.array([0, 0, len(letters), stack.heads, stack.head_size]))
+        parts = ops.transpose(ops.reshape(joined, shape, True), constant(np.array([2, 0, 3, 1, 4])))
+        split = ops.split(parts, constant(np.array(0)), len(letters))
+        heads = [ops.squeeze(split.output(n), constant(np.array([0]))) for n in range(len(letters))]
+        if "q" in letters and stack.query_scale != 1.0:
+            heads[0] = ops.multiply(heads[0], number(stack.query_scale))
+        return heads
+
     def split_heads(self, x: Node) -> Node:
         """[rows, tokens, heads * size] to [rows, heads, tokens, size]."""
         shape = constant(np.array([0, 0, self.stack.heads, self.stack.head_size]))

@@ -18,8 +18,8 @@ _ENCODE_TOKENS = 1024
 _SHARE = 0.5
 """Of what is free; the rest is for the encoder's layers, other processes, and the system."""
 _TYPICAL_PAST = 128
-_LONGEST_USEFUL = 1024
-"""Slots for longer texts are fewer rather than more memory."""
+_LONG_TOKENS, _LONG_ROWS = 1024, 24
+"""So many slots for texts of this length are enough; longer texts get fewer."""
 
 
 def limits_for(
@@ -30,8 +30,8 @@ def limits_for(
     Raises `ModelError` with figures when the model and the smallest slots do not fit.
     """
     model = model_bytes(architecture, how)
-    slot = token_bytes(architecture, how) * (_LONGEST_USEFUL + _TYPICAL_PAST)
-    wanted = 2 * _ROWS * slot  # a bank that fills while one empties
+    slot = token_bytes(architecture, how) * (_LONG_TOKENS + _TYPICAL_PAST)
+    wanted = 2 * _LONG_ROWS * slot  # a bank that fills while one empties
     if free_bytes is None:
         return Limits(rows=_ROWS, bytes=wanted, encode_tokens=_ENCODE_TOKENS)
     left = int((free_bytes - model) * _SHARE)

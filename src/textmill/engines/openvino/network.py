@@ -47,9 +47,8 @@ class OpenvinoNetwork:
         request.set_tensor("mask", model.tensor(mask))
         for n, bias in enumerate(self._bias(embedded.shape[1])):
             request.set_tensor(f"bias.{n}", model.tensor(bias))
-        for layer in range(len(caches)):
-            request.set_tensor(f"key.{layer}", model.tensor(caches[layer, 0]))
-            request.set_tensor(f"value.{layer}", model.tensor(caches[layer, 1]))
+        layers, _, *rest = caches.shape
+        request.set_tensor("caches", model.tensor(caches.reshape(2 * layers, *rest)))
         request.infer()
 
     def _bias(self, tokens: int) -> list[NDArray[np.float32]]:
