@@ -34,7 +34,7 @@ class OpenvinoBank:
         self.slots, self.width, self.capacity = slots, width, capacity
         self._model, self._dtype = model, model.cache_dtype
         self._request = model.new_step_request()
-        self._source = np.zeros(
+        self._source = np.empty(  # a slot is cleared when it is taken
             (shape.layers, 2, slots, shape.heads, capacity, shape.size), self._dtype
         )
         self._source_mask = np.full((slots, 1, 1, capacity), HIDDEN)
@@ -45,15 +45,20 @@ class OpenvinoBank:
 
     def _new_caches(self, past: int) -> NDArray[Any]:
         shape = self._model.cache_shape
-        return np.zeros(
+        return np.empty(
             (shape.layers, 2, self.slots, shape.heads, self.width, past, shape.size), self._dtype
         )
 
     def place(self, slot: int, encoded: Encoded) -> None:
-        """Put a text into a slot; its rows begin anew."""
+        """Put a text into a slot; its rows begin anew.
+
+        What nobody may see has to be finite all the same: 0 times infinity is not 0.
+        """
         assert isinstance(encoded, EncodedText)  # noqa: S101  what our own `encode` made
         tokens = encoded.tokens
         self._source[:, :, slot, :, :tokens] = encoded.caches[:, :, :, :tokens]
+        self._source[:, :, slot, :, tokens:] = 0
+        self._caches[:, :, slot] = 0
         self._source_mask[slot, ..., :tokens] = 0.0
         self._source_mask[slot, ..., tokens:] = HIDDEN
         self._past.clear(slot)
@@ -62,8 +67,7 @@ class OpenvinoBank:
         """Move what is in slot `origin` into slot `target`."""
         self._source[:, :, target] = self._source[:, :, origin]
         self._source_mask[target] = self._source_mask[origin]
-        length = self._past.lengths[origin]
-        self._caches[:, :, target, :, :, :length] = self._caches[:, :, origin, :, :, :length]
+        self._caches[:, :, target] = self._caches[:, :, origin]
         self._past.move(origin, target)
 
     def step(self, tokens: Tokens, parents: Tokens) -> Scores:
@@ -90,6 +94,7 @@ class OpenvinoBank:
         self._past.grow(2 * self._past.capacity)
         self._caches = self._new_caches(self._past.capacity)
         self._caches[..., : old.shape[-2], :] = old
+        self._caches[..., old.shape[-2] :, :] = 0
         self._strips = self._model.past_strips(self._past.capacity)
         self._bound = 0
 

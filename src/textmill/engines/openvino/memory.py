@@ -14,7 +14,7 @@ from textmill.errors import ModelError
 
 _ROWS = 64
 """Rows of a bank: more hardly share a weight's way from memory better."""
-_ENCODE_TOKENS = 1024
+_ENCODE_TOKENS = 512
 _SHARE = 0.5
 """Of what is free; the rest is for the encoder's layers, other processes, and the system."""
 _TYPICAL_PAST = 128
