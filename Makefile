@@ -9,6 +9,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --qui
 DEMO := demo-output
 DEMO_DATA := src/textmill/assets/demo/data/packages.jsonl
 
+# Many tests wait for processes and clocks, so a worker for each core is busy about half its time.
+# Four at most: each comes to hold a gigabyte, with torch and the models it has loaded.
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+
 .PHONY: demo test test-full docs lock clean
 
 demo: $(VENV)/run.stamp
@@ -19,10 +23,10 @@ test: $(VENV)/test.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m "not full"
+	$(PYTEST) -m "not full"
 
 test-full: $(VENV)/test.stamp
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 docs: $(VENV)/test.stamp
 	$(BIN)/python docs/generate.py

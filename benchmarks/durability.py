@@ -38,7 +38,8 @@ from textmill.transform.ends import JobSink, JobSource
 from textmill.transform.job import JobFolder
 from textmill.transform.parts import Part, Row
 from textmill.transform.plan import window_sizes
-from textmill.transform.prepare import JobRequest, Prepared
+from textmill.transform.prepare import Prepared
+from textmill.transform.request import JobRequest
 from textmill.transform.rows import RowMaker
 from textmill.transform.setup import SetupRequest
 from textmill.transform.windows import Window, gather, reject_duplicates

@@ -4,7 +4,9 @@
 
 The texts are cut from the demo data: 45 to 65 words in 3 to 5 lines, half of them shared. In each
 round both score the same `--rival-pairs` pairs, one after the other, each with a fresh scorer;
-the ratio is of the medians. textmill then scores all `--pairs` once, from memory and from files.
+the ratio is of the medians. textmill then scores all `--pairs` once: ROUGE from memory; ROUGE from
+files; all that `textmill score` gives by default, with intervals and slices; and the same against
+a baseline, with both tests.
 """
 
 from __future__ import annotations
@@ -24,9 +26,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from rouge_score.rouge_scorer import RougeScorer
 
 from support.evaluation import cnn_dailymail_like, write_rows
+from textmill import score
 from textmill.evaluation.base import ROUGE_TYPES
 from textmill.evaluation.rouge import Rouge
-from textmill.evaluation.score import score
 
 
 def seconds(work: Callable[[], Any]) -> float:
@@ -41,17 +43,29 @@ def rival(predictions: list[str], references: list[str], *, stemmer: bool) -> No
         scorer.score(reference, prediction)
 
 
-def from_files(predictions: list[str], references: list[str], *, stemmer: bool) -> float:
+def from_files(predictions: list[str], references: list[str], *, stemmer: bool) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
-        found = write_rows(
-            Path(folder, "predict.jsonl"),
-            ({"id": i, "generated_texts": [text]} for i, text in enumerate(predictions)),
+        found, other = (
+            write_rows(
+                Path(folder, f"{name}.jsonl"),
+                ({"id": i, "generated_texts": [text]} for i, text in enumerate(texts)),
+            )
+            for name, texts in (("predict", predictions), ("other", predictions[::-1]))
         )
         wanted = write_rows(
             Path(folder, "highlights.jsonl"),
             ({"id": i, "highlights": text} for i, text in enumerate(references)),
         )
-        return seconds(lambda: score(found, wanted, stemmer=stemmer))
+        score(found, wanted, metrics=["rouge1"], samples=1)  # imports
+        return {
+            "rouge_from_files_s": seconds(
+                lambda: score(found, wanted, metrics=ROUGE_TYPES, stemmer=stemmer, samples=0)
+            ),
+            "default_from_files_s": seconds(lambda: score(found, wanted, stemmer=stemmer)),
+            "with_baseline_from_files_s": seconds(
+                lambda: score(found, wanted, stemmer=stemmer, baseline=other)
+            ),
+        }
 
 
 def main() -> None:
@@ -76,9 +90,10 @@ def main() -> None:
         "ratio": round(their / our, 1),
         "all_pairs": args.pairs,
         "all_pairs_s": round(whole, 2),
-        "all_pairs_from_files_s": round(
-            from_files(predictions, references, stemmer=args.stemmer), 2
-        ),
+        **{
+            name: round(time_s, 2)
+            for name, time_s in from_files(predictions, references, stemmer=args.stemmer).items()
+        },
         "stemmer": args.stemmer,
     }
     print(json.dumps(report, indent=2))

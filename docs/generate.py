@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import io
 import sys
+from enum import StrEnum
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,12 +18,15 @@ from textmill import errors
 from textmill.cli.main import app
 from textmill.errors import ErrorCode, TextmillError
 from textmill.params.reference import page as parameters_page
+from textmill.serving.refusals import STATUS, Code
 
 REFERENCE = Path(__file__).parent / "reference"
 COMMANDS = (
     ("run",),
     ("status",),
     ("score",),
+    ("serve",),
+    ("bench",),
     ("models", "list"),
     ("models", "show"),
     ("models", "fetch"),
@@ -53,7 +57,10 @@ def help_text(command: tuple[str, ...]) -> str:
 
 def errors_page() -> str:
     """The codes a record can fail with, the errors a command can end with, the exit codes."""
-    codes = "".join(f"| `{code}` | {doc} |\n" for code, doc in record_codes())
+    codes = "".join(f"| `{code}` | {doc} |\n" for code, doc in documented(ErrorCode))
+    calls = "".join(
+        f"| `{code}` | {STATUS[Code(code)]} | {doc} |\n" for code, doc in documented(Code)
+    )
     kinds = "".join(
         f"| `{kind.__name__}` | {kind.exit_code} | {first_line(kind)} |\n" for kind in error_kinds()
     )
@@ -62,6 +69,9 @@ def errors_page() -> str:
         "## A row without a result\n\n"
         "It has a line in `OUT.errors.jsonl` with one of these codes; the list is closed.\n\n"
         f"| code | meaning |\n|---|---|\n{codes}\n"
+        "## A call without an answer\n\n"
+        "The endpoint (`textmill serve`) says why with one of these codes; the list is closed.\n\n"
+        f"| code | HTTP | meaning |\n|---|---|---|\n{calls}\n"
         "## A command that fails\n\n"
         "It prints what was wrong, where, and what to do, and exits with its error's code. In\n"
         "Python the same error is raised; all are subclasses of `TextmillError`.\n\n"
@@ -79,9 +89,9 @@ def errors_page() -> str:
     )
 
 
-def record_codes() -> list[tuple[str, str]]:
-    """Each code with the text that stands under it in errors.py."""
-    lines = inspect.getsource(ErrorCode).splitlines()
+def documented(codes: type[StrEnum]) -> list[tuple[str, str]]:
+    """Each code with the text that stands under it in the source."""
+    lines = inspect.getsource(codes).splitlines()
     return [
         (line.split('"')[1], doc.strip().strip('"'))
         for line, doc in pairwise(lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,10 @@ for name in [name for name in os.environ if name.startswith(USERS)]:
 for name in ("HYPER_PARAMS", "OPENAI_API_KEY"):
     os.environ.pop(name, None)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A shell has what it runs in the background ignore Ctrl-C, and the processes that tests start would
+# inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,10 @@ import pytest
 
 SRC = Path(__file__).parent.parent / "src" / "textmill"
 
-BASE = {"core", "errors", "telemetry"}
+BASE = {"core", "errors", "telemetry", "words"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    "words": set(),
     "core": {"errors"},
     "telemetry": {"core", "errors"},
     "settings": {"errors"},
@@ -28,7 +29,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"params", "storage", "records", "catalog", "engines", "batching"}
     | {"transform", "serving", "evaluation", "settings"},
     "gateway": BASE | {"api", "params", "records", "storage", "catalog", "transform", "serving"},
-    "cli": BASE | {"api", "settings", "params", "catalog", "transform", "evaluation", "gateway"},
+    "cli": BASE
+    | {"api", "settings", "params", "catalog", "transform", "serving", "evaluation", "gateway"},
     "testing": BASE | {"engines", "storage", "batching", "records", "params"},
 }
 
@@ -44,7 +46,9 @@ ONLY_IN: dict[str, set[str]] = {
     "tokenizers": {"engines"},
     "httpx2": {"engines", "catalog"},
     "zstandard": {"storage"},
+    "sacrebleu": {"evaluation"},
     "starlette": {"serving", "gateway"},
+    "uvicorn": {"serving", "gateway"},
     "cyclopts": {"cli"},
     "pickle": set(),
     "tarfile": set(),

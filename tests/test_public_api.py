@@ -8,12 +8,20 @@ import sys
 
 import textmill
 from support.command import environment
+from textmill.api.benching import bench
 from textmill.api.jobs import run
 from textmill.api.previews import preview
+from textmill.api.scoring import score
+from textmill.api.serving import serve
+from textmill.cli.bench import bench as bench_command
 from textmill.cli.run import run as run_command
+from textmill.cli.score import score as score_command
+from textmill.cli.serve import serve as serve_command
 from textmill.transform.setup import SetupRequest
 
 PUBLIC = [
+    "Bench",
+    "Endpoint",
     "ErrorCode",
     "Generator",
     "Job",
@@ -23,10 +31,12 @@ PUBLIC = [
     "Scores",
     "TextmillError",
     "UsageError",
+    "bench",
     "load",
     "preview",
     "run",
     "score",
+    "serve",
     "status",
 ]
 
@@ -82,6 +92,13 @@ def test_flags_and_arguments_of_run_have_the_same_names_and_defaults():
         assert command[name] == python[name], name
 
 
+def test_flags_and_arguments_of_score_have_the_same_names_and_defaults():
+    command, python = arguments(score_command), arguments(score)
+    assert command.keys() - {"metric", "json"} == python.keys() - {"metrics", "home", "on_transfer"}
+    for name in command.keys() - {"metric", "json", "by"}:
+        assert command[name] == python[name], name
+
+
 def test_preview_takes_what_run_takes():
     not_for_previews = {"max_errors", "fresh", "retry_failed", "command", "on_progress", "on_start"}
     assert arguments(preview).keys() == arguments(run).keys() - not_for_previews
@@ -89,3 +106,20 @@ def test_preview_takes_what_run_takes():
 
 def test_every_field_of_a_set_up_is_an_argument_of_run():
     assert set(SetupRequest.__struct_fields__) <= arguments(run).keys()
+
+
+def test_flags_and_arguments_of_serve_have_the_same_names_and_defaults():
+    command, python = arguments(serve_command), arguments(serve)
+    only_python = {"parameters", "hyper_params", "home", "on_transfer", "in_background"}
+    assert command.keys() - {"model", "set", "quiet"} == python.keys() - only_python
+    for name in command.keys() - {"model", "set", "quiet", "port"}:
+        assert command[name] == python[name], name
+
+
+def test_flags_and_arguments_of_bench_have_the_same_names_and_defaults():
+    command, python = arguments(bench_command), arguments(bench)
+    assert command.keys() - {"set", "api_key_file", "report"} == (
+        python.keys() - {"parameters", "api_key", "on_stage"}
+    )
+    for name in command.keys() - {"set", "api_key_file", "report"}:
+        assert command[name] == python[name], name

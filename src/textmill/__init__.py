@@ -7,6 +7,7 @@ The verbs, with the same names and defaults as the command line:
     (now,) = textmill.status("predict.jsonl")
     scores = textmill.score("predict.jsonl", "highlights.jsonl")
     texts = textmill.load("google/flan-t5-large").generate(["Translate to German: Hello"])
+    with textmill.serve("google/flan-t5-large", slo="800ms", port=8080) as endpoint: ...
 """
 
 from __future__ import annotations
@@ -17,17 +18,21 @@ from typing import TYPE_CHECKING, Any
 from textmill.errors import ErrorCode, TextmillError, UsageError
 
 if TYPE_CHECKING:
+    from textmill.api.benching import Bench, bench
     from textmill.api.generation import Generator, load
     from textmill.api.jobs import Job, run
     from textmill.api.previews import Preview, preview
     from textmill.api.scoring import score
+    from textmill.api.serving import Endpoint, serve
     from textmill.api.status import status
-    from textmill.evaluation.score import Score, Scores
+    from textmill.evaluation.results import Score, Scores
     from textmill.transform.status import JobStatus
 
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "Bench",
+    "Endpoint",
     "ErrorCode",
     "Generator",
     "Job",
@@ -37,24 +42,30 @@ __all__ = [
     "Scores",
     "TextmillError",
     "UsageError",
+    "bench",
     "load",
     "preview",
     "run",
     "score",
+    "serve",
     "status",
 ]
 
 _HOMES = {
+    "Bench": "textmill.api.benching",
+    "Endpoint": "textmill.api.serving",
     "Generator": "textmill.api.generation",
     "Job": "textmill.api.jobs",
     "JobStatus": "textmill.transform.status",
     "Preview": "textmill.api.previews",
-    "Score": "textmill.evaluation.score",
-    "Scores": "textmill.evaluation.score",
+    "Score": "textmill.evaluation.results",
+    "Scores": "textmill.evaluation.results",
+    "bench": "textmill.api.benching",
     "load": "textmill.api.generation",
     "preview": "textmill.api.previews",
     "run": "textmill.api.jobs",
     "score": "textmill.api.scoring",
+    "serve": "textmill.api.serving",
     "status": "textmill.api.status",
 }
 

@@ -81,6 +81,8 @@ def fill(job, child, disk, room):
     ended = child.run(job.arguments(disk))
     if ended.code == 2:
         assert "free some space there, or write to another disk" in ended.err
+        if any((disk / "out.jsonl.job" / "parts").glob("*")):
+            assert "finished rows are kept, and then the same line goes on" in ended.err
     complete = job.check_ended(ended, disk)
     ballast.unlink()
     job.check_resumed(child.run(job.arguments(disk)), disk)

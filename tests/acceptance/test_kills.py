@@ -341,7 +341,7 @@ def test_a_run_that_finds_another_one_leaves_it_its_memory(tmp_path, many, env):
         time.sleep(0.002)
     second = textmill(*kills.arguments("out"), env=env)
     assert (second.code, BUSY in second.err) == (2, True)
-    _, err = first.communicate(timeout=60)
+    _, err = first.communicate(timeout=120)
     assert first.returncode == 0, err
     assert snapshot(tmp_path / "out") == kills.expected
     manifest = json.loads((tmp_path / "out" / "out.manifest.json").read_bytes())

@@ -40,7 +40,7 @@ class Shell:
             cwd=self.home,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
         assert done.returncode == code, done.stderr
@@ -249,5 +249,5 @@ def in_terminal(models: Shell, *words: str) -> str:
         pass  # Linux's way of saying that the terminal was closed at the other end.
     finally:
         os.close(ours)
-    assert process.wait(timeout=30) == 0
+    assert process.wait(timeout=120) == 0
     return text.decode()

@@ -77,7 +77,6 @@ def test_ids_and_kept_columns_come_back_byte_for_byte(tmp_path):
         b"1e2",
         b"1.0",
         b'"\\u0061"',
-        b"null",
         b'{"b": 1,"a":[ ]}',
         b"12345678901234567890123",
         b"-0",
@@ -118,6 +117,8 @@ BAD_ROWS = {
     b'{"id": 1, "text_inputs": ' + b"[" * 100_000 + b"]" * 100_000 + b"}": "bad_json",
     b'{"id": 1, "text_inputs": 5}': "bad_record",
     b'{"text_inputs": "t"}': "missing_field",
+    b'{"id": null, "text_inputs": "t"}': "missing_field",
+    b'{"id": "", "text_inputs": "t"}': "missing_field",
     b'{"id": 1}': "missing_field",
     b'{"id": 0, "text_inputs": "again"}': "duplicate_id",
     b'{"id": 1, "text_inputs": ""}': "empty",
@@ -320,8 +321,8 @@ def test_dry_run_writes_nothing(tmp_path):
     assert ran.code == 0
     assert "text number 0" in ran.out
     assert "40 texts are longer and would be refused (too_long)" in ran.out
-    assert "1 rows would fail with bad_json" in ran.out
-    assert "1 rows would fail with duplicate_id" in ran.out
+    assert "1 row would fail with bad_json" in ran.out
+    assert "1 row would fail with duplicate_id" in ran.out
     assert [p.name for p in tmp_path.iterdir()] == ["in.jsonl"]
 
 
@@ -339,7 +340,7 @@ def test_too_long_inputs_are_refused_or_cut_and_counted(tmp_path):
 def test_results_at_the_length_limit_are_counted_and_said(tmp_path):
     source = write_lines(tmp_path / "in.jsonl", {"id": 0, "text_inputs": "abcdef"})
     ran = echo(source, tmp_path, "--set", "max_new_tokens=3")
-    assert "1 results met their length limit and may be cut" in ran.out
+    assert "1 result met its length limit and may be cut" in ran.out
 
 
 @pytest.fixture(scope="module")
@@ -472,7 +473,7 @@ def test_what_cannot_be_honoured_fails_its_record_only(tmp_path, extra):
 
 
 def test_an_output_without_any_result_may_be_replaced(tmp_path):
-    source = write_lines(tmp_path / "in.jsonl", *ARTICLES)
+    source = write_lines(tmp_path / "in.jsonl", *({**row, "document": None} for row in ARTICLES))
     wrong = echo(source, tmp_path, "--prompt", "{document}")
     assert (wrong.code, "for example line 1, missing_field" in wrong.out) == (3, True)
     assert echo(source, tmp_path, "--prompt", "{text_inputs}").code == 0

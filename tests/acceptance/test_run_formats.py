@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
 import csv
 import decimal
 import gzip
 import json
+import lzma
 import uuid
 from datetime import UTC, date, datetime
 
@@ -324,11 +326,14 @@ class TestFromPython:
         assert tm.run(table, tmp_path / "table.parquet", **said).already_done
         assert job.counts.ok == 2
 
-    def test_a_value_that_json_cannot_say_fails_its_row_only(self, tmp_path):
+    def test_a_value_that_json_cannot_say_is_null_where_it_is_copied(self, tmp_path):
         table = pa.table({"id": [1, 2], "text_inputs": ["a", "b"], "x": [float("nan"), 0.5]})
         job = tm.run(table, tmp_path / "out.jsonl", engine="echo", keep=["x"])
+        assert [row["x"] for row in job.results] == [None, 0.5]
+        (note,) = job.manifest["warnings"]
+        assert note.startswith('no JSON for 1 value of the column "x"')
+        job = tm.run(table, tmp_path / "by.jsonl", engine="echo", prompt="{x}")
         assert [(e.line, e.id, e.code) for e in job.failures] == [(1, 1, "bad_record")]
-        assert [row["x"] for row in job.results] == [0.5]
 
     def test_a_table_of_a_type_without_parquet_is_refused(self, tmp_path):
         odd = pa.array([(1, 2, 3)], pa.month_day_nano_interval())
@@ -471,3 +476,101 @@ def test_failed_rows_are_retried_where_the_results_are_lines(tmp_path, server, n
         assert (ran.code, "only a job with results as JSON Lines" in ran.err) == (2, True), ran.err
         assert output.read_bytes() == before
         assert not (tmp_path / f"{name}.job").exists()
+
+
+FOREIGN = {
+    "in.jsonl.xz": (lzma.compress(b"{}"), "compressed with xz", "decompress it"),
+    "in.csv.bz2": (bz2.compress(b"id"), "compressed with bzip2", "decompress it"),
+    "in.zip": (b"PK\x03\x04" + bytes(30), "a zip archive", "unpack it"),
+    "in.png": (b"\x89PNG\r\n\x1a\n" + bytes(30), "an image", "JSON Lines"),
+    "in.jsonl": (bytes(range(256)), "binary", "NUL"),
+    "in.txt": ("text".encode("utf-16"), "UTF-16", "iconv"),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_file_that_holds_no_rows_is_refused_by_what_it_is(tmp_path, name):
+    """Before the model is sought: there is none of this name."""
+    data, what, hint = FOREIGN[name]
+    (tmp_path / name).write_bytes(data)
+    ran = textmill("run", tmp_path / name, "-o", tmp_path / "out.jsonl", "--model", "no-such")
+    assert ran.code == 2
+    assert name in ran.err
+    assert what in ran.err
+    assert hint in ran.err
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize(
+    ("name", "mark", "said"),
+    [
+        ("in.csv", ";", "separated by semicolons"),
+        ("in.csv", "\t", "--input-format tsv"),
+        ("in.tsv", ",", "--input-format csv"),
+        ("in.tsv", "|", "separated by bars"),
+    ],
+)
+def test_a_table_with_another_separator_is_refused_before_the_model_is_sought(
+    tmp_path, name, mark, said
+):
+    source = tmp_path / name
+    source.write_text(f"id{mark}text_inputs\n1{mark}a\n")
+    ran = textmill("run", source, "-o", tmp_path / "out.jsonl", "--model", "no-such")
+    assert (ran.code, said in ran.err) == (2, True), ran.err
+    source.write_text(f"a{mark}b\n1\n")  # a name may hold anything
+    assert echo(source, "-o", tmp_path / "out.jsonl", "--id", f"a{mark}b").code == 3
+
+
+@pytest.mark.parametrize("name", ["o.jsonl.bz2", "o.foo", "o.csv.xz", "o.xlsx"])
+def test_an_output_of_an_unknown_ending_needs_a_format(tmp_path, name):
+    source = write_input(tmp_path, "jsonl", ROWS)
+    ran = echo(source, "-o", tmp_path / name)
+    assert (ran.code, "--format" in ran.err) == (2, True)
+    assert echo(source, "-o", tmp_path / name, "--format", "csv").code == 0
+    assert (tmp_path / name).read_text().startswith("id,generated_text")
+
+
+@pytest.mark.parametrize("input_format", ["jsonl", "csv", "parquet", "lines"])
+@pytest.mark.parametrize("flags", [("--keep", "titel"), ("--prompt", "{titel}: {text_inputs}")])
+def test_a_column_that_no_row_has_is_noticed_before_the_model_is_sought(
+    tmp_path, input_format, flags
+):
+    source = write_input(tmp_path, input_format, PLAIN)
+    output = tmp_path / "out.jsonl"
+    ran = textmill("run", source, "-o", output, "--model", "no-such", *flags)
+    assert ran.code == 2
+    assert 'no row has the column "titel"' in ran.err
+    assert '"text_inputs"' in ran.err
+    dry = textmill("run", source, "-o", output, "--model", "no-such", "--dry-run", *flags)
+    assert (dry.code, dry.err) == (2, ran.err)
+
+
+def test_a_column_that_some_rows_of_some_file_have_is_no_mistake(tmp_path):
+    first = write_lines(tmp_path / "1.jsonl", {"id": 1, "text_inputs": "a"})
+    second = write_lines(tmp_path / "2.jsonl", {"id": 2, "text_inputs": "b", "note": "n"}, b"{")
+    output = tmp_path / "out.jsonl"
+    ran = echo(first, second, "-o", output, "--keep", "note")
+    assert ran.code == 3
+    assert [row.get("note") for row in read_lines(output)] == [None, "n"]
+    nested = write_lines(tmp_path / "3.jsonl", {"id": 3, "author": {"name": "N"}})
+    assert echo(nested, "-o", output, "--fresh", "--prompt", "{author.name}").code == 0
+
+
+def test_damage_within_one_of_several_files_is_told_with_file_and_row_group(tmp_path):
+    for name, first in (("a", 0), ("b", 2_000)):
+        ids = list(range(first, first + 2_000))
+        texts = [f"text number {n}" for n in ids]
+        table = pa.table({"id": ids, "text_inputs": texts})
+        pq.write_table(table, tmp_path / f"{name}.parquet", row_group_size=500, compression="zstd")
+    damaged = tmp_path / "b.parquet"
+    column = pq.ParquetFile(damaged).metadata.row_group(2).column(1)
+    start = column.dictionary_page_offset + 30
+    data = bytearray(damaged.read_bytes())
+    data[start : start + 100] = bytes(100)
+    damaged.write_bytes(data)
+    ran = echo(tmp_path / "a.parquet", damaged, "-o", tmp_path / "out.jsonl")
+    assert ran.code == 2
+    assert f"{damaged}, row group 3 of 4 (rows 1,001 to 1,500) is damaged" in ran.err
+    assert "a.parquet" not in ran.err
+    assert "fetch or make it again" in ran.err
+    assert not (tmp_path / "out.jsonl").exists()

@@ -6,13 +6,13 @@ import json
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
 from support import openai_server as serving
 from support.command import environment, read_lines, textmill, write_lines
 from support.openai_server import MODEL, reply, turned
+from support.waiting import wait_for
 from textmill import UsageError, load, preview, run
 from textmill.errors import EngineError
 
@@ -158,12 +158,9 @@ def part_rows(tmp_path):
 
 
 def when_safe(tmp_path, rows):
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        if (tmp_path / "out.jsonl.job" / "parts").exists() and len(part_rows(tmp_path)) >= rows:
-            return
-        time.sleep(0.01)
-    raise AssertionError("the job did not get on")
+    """Return when so many rows are safe in the job's folder."""
+    parts = tmp_path / "out.jsonl.job" / "parts"
+    wait_for(lambda: parts.exists() and len(part_rows(tmp_path)) >= rows)
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
@@ -173,7 +170,7 @@ def test_a_job_that_was_ended_asks_only_for_what_is_missing(server, tmp_path, ho
     server.wait_for(16)  # 12 answered, four never will be
     when_safe(tmp_path, 12)
     process.send_signal(how)
-    err = process.communicate(timeout=30)[1]  # the requests would hang for ten minutes
+    err = process.communicate(timeout=120)[1]  # the requests would hang for ten minutes
     assert b"Traceback" not in err
     done = {RECORDS[n]["text_inputs"] for n in part_rows(tmp_path)}
     assert len(done) == 12
@@ -361,3 +358,24 @@ class TestFlags:
             with pytest.raises(EngineError, match=r"text 1: .*poison"):
                 model.generate(["ab", "POISON"])
             assert model.generate("ef", max_new_tokens=1) == ["f"]
+
+
+def test_waiting_for_a_busy_server_is_told_as_it_happens_and_counted(server, tmp_path):
+    server.faults = [None, reply(503)]
+    ran = ask(server, tmp_path)
+    assert ran.code == 0
+    (line,) = [line for line in ran.err.splitlines() if line.startswith("note: ")]
+    assert "503" in line
+    assert "waiting 0." in line
+    assert manifest(tmp_path)["run"]["events"]["waited"] >= 1
+    assert "note: the server was waited for 1 time" in ran.out
+
+
+def test_rows_that_failed_come_with_the_line_that_retries_them(server, tmp_path):
+    server.fault_of = serving.by_text({"text number 3": reply(400)})
+    ran = ask(server, tmp_path)
+    (line,) = [line for line in ran.out.splitlines() if line.startswith("retry ")]
+    assert line.startswith(f"retry     textmill run {tmp_path}/in.jsonl")
+    assert line.endswith(" --retry-failed")
+    shown = textmill("status", tmp_path / "out.jsonl").out
+    assert f"to compute failed rows again:  {line.removeprefix('retry     ')}" in shown

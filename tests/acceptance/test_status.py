@@ -8,7 +8,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pytest
 
 import textmill as python
 from support.command import environment, textmill, write_lines
+from support.waiting import wait_for
 from textmill.api.status import StatusReader
 from textmill.transform.runs import State
 from textmill.transform.status import JobStatus
@@ -62,8 +62,7 @@ def progress(folder):
 
 
 def wait_for_progress(process, folder):
-    while process.poll() is None and not progress(folder):
-        time.sleep(0.01)
+    wait_for(lambda: process.poll() is not None or progress(folder))
     assert process.poll() is None, "the run was over before it could be looked at"
 
 
@@ -410,7 +409,7 @@ def test_watch_ends_when_the_job_is_killed(tmp_path, many):
         first = json.loads(watch.stdout.readline())
         process.kill()
         process.wait()
-    rest = watch.communicate(timeout=30)[0].splitlines()
+    rest = watch.communicate(timeout=120)[0].splitlines()
     assert (first["state"], json.loads(rest[-1])["state"]) == ("running", "died")
     assert watch.returncode == 0
 
@@ -426,7 +425,7 @@ def test_ctrl_c_ends_a_watch_and_nothing_else(tmp_path, many):
         )
         watch.stdout.readline()
         watch.send_signal(signal.SIGINT)
-        _, err = watch.communicate(timeout=30)
+        _, err = watch.communicate(timeout=120)
         assert (watch.returncode, err) == (130, b"")
         assert process.poll() is None
 
@@ -491,3 +490,12 @@ def test_looking_again_finds_the_same(tmp_path):
     finished(tmp_path, b"{", row(1))
     reader = StatusReader(tmp_path)
     assert reader.read() == reader.read() == python.status(tmp_path)
+
+
+def test_a_job_that_its_error_budget_stopped_is_continued_with_a_larger_one(tmp_path):
+    source = write_lines(tmp_path / "in.jsonl", *({"id": n} for n in range(9)), {"text_inputs": ""})
+    run = ("run", source, "-o", tmp_path / "out.jsonl", "--engine", "echo", "--max-errors", "2")
+    assert textmill(*run).code == 4
+    shown = textmill("status", tmp_path / "out.jsonl").out
+    (line,) = [line for line in shown.splitlines() if line.startswith("to continue: ")]
+    assert int(line.rpartition("--max-errors ")[2]) > 2

@@ -8,15 +8,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from support.s3_server import Call, Fault, Proxy, always, proxy_before, times
 from support.stores import BUCKET
+from support.waiting import wait_for
 from textmill.errors import OutputError
-from textmill.storage.bucket import Address, StoreOptions
+from textmill.storage.connecting import Address, StoreOptions
 from textmill.storage.objects import ObjectLock, ObjectStore
 
 SECONDS = 3.0
@@ -38,13 +39,6 @@ def run_through(proxy: Proxy, prefix: str) -> ObjectStore:
     """The store as one run sees it, through a network of its own."""
     options = StoreOptions(endpoint_url=proxy.url, retry_seconds=4, lease_seconds=SECONDS)
     return ObjectStore(Address("s3", BUCKET), prefix, options)
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def is_lost(lock: ObjectLock) -> bool:
@@ -115,7 +109,7 @@ def test_a_segment_on_its_way_when_the_lease_is_lost_does_not_count(
     proxy.rule = always(Fault.RESET_REQUEST, lambda call: "lock" in call.path)
     late = threading.Thread(target=old_log.sync)
     late.start()
-    assert proxy.held.wait(60)
+    assert proxy.held.wait(120)
 
     new_lock, new_log = new.lock("job/lock"), new.log("log")
     assert new_log.read() == b"both "
@@ -141,7 +135,7 @@ def test_a_manifest_on_its_way_when_the_lease_is_lost_is_noticed_by_the_new_run(
     proxy.rule = always(Fault.RESET_REQUEST, lambda call: "lock" in call.path)
     with ThreadPoolExecutor(1) as pool:
         late = pool.submit(old.create, "manifest", b"old")
-        assert proxy.held.wait(60)
+        assert proxy.held.wait(120)
         new_lock = new.lock("job/lock")
         assert new.create("manifest", b"new") is True
         proxy.go_on.set()
@@ -223,7 +217,7 @@ def test_a_run_that_finds_its_lock_gone_is_out(proxy: Proxy, prefix: str) -> Non
 RUN = f"""
 import sys
 from textmill.errors import OutputError
-from textmill.storage.bucket import Address, StoreOptions
+from textmill.storage.connecting import Address, StoreOptions
 from textmill.storage.objects import ObjectStore
 
 options = StoreOptions(endpoint_url=sys.argv[1], lease_seconds={SECONDS})
@@ -269,7 +263,7 @@ def test_a_run_that_slept_and_wakes_writes_nothing(
     lock = store.lock("job/lock")
     store.replace("job/job.json", b"new")
     process.send_signal(signal.SIGCONT)
-    said, _ = process.communicate("write\n", timeout=60)
+    said, _ = process.communicate("write\n", timeout=120)
     assert "taken this output over" in said
     assert store.read("job/job.json") == b"new"
     lock.check()

@@ -27,7 +27,7 @@ from support.s3_server import (
 from support.stores import BUCKET
 from textmill.errors import InputError, OutputError, TextmillError, UsageError
 from textmill.storage.base import Target
-from textmill.storage.bucket import Address, StoreOptions
+from textmill.storage.connecting import Address, StoreOptions
 from textmill.storage.objects import ObjectStore, Segment, segments_in_force
 
 MIB = 1 << 20

@@ -11,7 +11,7 @@ import pytest
 from support.s3_server import s3_client
 from support.stores import BUCKET, make_bucket
 from textmill.errors import InputError, UsageError
-from textmill.storage.bucket import StoreOptions
+from textmill.storage.connecting import StoreOptions
 from textmill.storage.opening import expand_urls, is_url, open_store
 
 

@@ -97,11 +97,11 @@ def test_time_limit_ends_texts_and_says_so() -> None:
 
 def test_time_of_waiting_batches_does_not_count() -> None:
     """The clock of a batch starts with the batch, not when it is queued."""
-    params = params_for(T5, min_new_tokens=24, max_time=0.2)
+    params = params_for(T5, min_new_tokens=24, max_time=0.5)
     engine = make_engine(T5)
     for number in range(2):
         engine.add(Batch(number, (Request(number, 0, INPUTS[5], params),)))
-    time.sleep(0.3)
+    time.sleep(0.6)
     for _ in range(2):
         (outcome,) = engine.step()
         assert isinstance(outcome, Completion)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 from support import hub_server
 from support.hub_repos import news_files, noise
 from support.hub_server import HubServer
+from support.waiting import wait_for
 from textmill.catalog.datasets import DataSet, fetch_dataset
 from textmill.catalog.fetch import Transfer
 from textmill.catalog.hub import Hub
@@ -167,12 +167,11 @@ def test_two_that_fetch_one_file_download_it_once(hub: HubServer, tmp_path: Path
     ]
     for thread in threads:
         thread.start()
-    assert hub.held.wait(timeout=30)
-    while sum(s.path.startswith("/api/") for s in hub.seen) < 2:
-        time.sleep(0.01)
+    assert hub.held.wait(timeout=120)
+    wait_for(lambda: sum(s.path.startswith("/api/") for s in hub.seen) == 2)
     hub.go_on.set()
     for thread in threads:
-        thread.join(timeout=30)
+        thread.join(timeout=120)
     assert len(found) == 2
     assert found[0] == found[1]
     assert len(hub.gets(Path(TEST).name)) == 1

@@ -18,6 +18,7 @@ import textmill
 from support import hub_server
 from support.hub_repos import T5_FETCHED, noise, t5_files
 from support.hub_server import HubServer, sha256
+from support.waiting import wait_for
 from textmill.catalog.artifacts import (
     Source,
     find_cached,
@@ -155,11 +156,10 @@ def test_a_killed_fetch_is_continued_by_the_next_process(hub: HubServer, tmp_pat
     commit = hub.add(NAME, t5_files(weights))
     hub.hold_after["model.safetensors"] = BIG - 1_000
     with spawn_fetch(hub, tmp_path) as killed:
-        assert hub.held.wait(timeout=30)
+        assert hub.held.wait(timeout=120)
         part = partial_folder(hub_folder(tmp_path, NAME, commit)) / "model.safetensors.part"
-        while part.stat().st_size < 20_000_000:
-            assert killed.poll() is None
-            time.sleep(0.01)
+        wait_for(lambda: ended(killed) or part.stat().st_size >= 20_000_000)
+        assert not ended(killed)
         killed.send_signal(signal.SIGKILL)
     hub.hold_after.clear()
     hub.go_on.set()
@@ -178,12 +178,20 @@ def test_an_interrupted_fetch_says_so_and_keeps_what_came(hub: HubServer, tmp_pa
     hub.add(NAME, t5_files())
     hub.hold_after["model.safetensors"] = 1_000
     with spawn_fetch(hub, tmp_path) as process:
-        assert hub.held.wait(timeout=30)
+        assert hub.held.wait(timeout=120)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=120)
     assert process.returncode == 130
     assert errors == "interrupted: the same command goes on where this one stopped\n"
     assert "spiece.model" in {p.name for p in tmp_path.rglob("*")}
+
+
+def ended(process: subprocess.Popen[str]) -> bool:
+    return process.poll() is not None
+
+
+def asks_for_the_model(hub: HubServer) -> int:
+    return sum(seen.path.startswith("/api/models/") for seen in hub.seen)
 
 
 def test_two_processes_that_fetch_one_model_download_it_once(
@@ -192,16 +200,15 @@ def test_two_processes_that_fetch_one_model_download_it_once(
     commit = hub.add(NAME, t5_files())
     hub.hold_after["model.safetensors"] = 10
     with spawn_fetch(hub, tmp_path) as first:
-        assert hub.held.wait(timeout=30)
+        assert hub.held.wait(timeout=120)
         with spawn_fetch(hub, tmp_path) as second:
-            while sum(s.path.startswith("/api/models/") for s in hub.seen) < 2:
-                assert second.poll() is None
-                time.sleep(0.01)
+            wait_for(lambda: ended(second) or asks_for_the_model(hub) >= 2)
+            assert not ended(second)
             asked = len(hub.seen)
             time.sleep(0.5)
             assert len(hub.seen) == asked, "the second waits for the first"
             hub.go_on.set()
-            outputs = [p.communicate(timeout=30) for p in (first, second)]
+            outputs = [p.communicate(timeout=120) for p in (first, second)]
     assert [p.returncode for p in (first, second)] == [0, 0], outputs
     assert outputs[0] == outputs[1]
     assert len(hub.gets("model.safetensors")) == 1

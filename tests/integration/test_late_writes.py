@@ -8,7 +8,7 @@ from support.jobs import OUTPUT, rows_of, run_job, spec, texts_of
 from support.stores import BUCKET
 from textmill.engines.echo import EchoEngine
 from textmill.errors import OutputError
-from textmill.storage.bucket import Address, StoreOptions
+from textmill.storage.connecting import Address, StoreOptions
 from textmill.storage.objects import ObjectStore
 from textmill.transform.job import JobFolder
 

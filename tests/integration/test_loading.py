@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import textmill
 from support import oracle
 from support.ct2 import DEMO, params_for
 from support.driving import drive, texts
@@ -62,3 +63,10 @@ def test_importing_the_registry_imports_no_engine() -> None:
         [sys.executable, "-c", code], env={"PYTHONPATH": path}, capture_output=True, check=True
     )
     assert run.stdout.decode().strip() == "False"
+
+
+def test_a_misspelt_engine_is_named_before_anything_is_looked_for() -> None:
+    with pytest.raises(UsageError, match="no engine 'ecko'") as error:
+        textmill.run("no-such-file.jsonl", "out.jsonl", engine="ecko")
+    assert "did you mean echo?" in str(error.value)
+    assert all(name in str(error.value) for name in ENGINES)

@@ -160,6 +160,22 @@ def test_too_many_tokens_for_the_models_positions_fail_the_batch() -> None:
     engine.close()
 
 
+def test_a_step_that_is_interrupted_returns_nothing_and_loses_nothing() -> None:
+    engine = make_engine(FOLDER)
+    inputs, params = random_inputs(6, seed=8, end=1), params_for(FOLDER)
+    engine.interrupt()
+    engine.add(Batch(0, tuple(requests_for(inputs))))
+    outcomes: list[Any] = []
+    steps = 0
+    while len(outcomes) < 6:
+        outcomes += engine.step()
+        steps += 1
+    outcomes.sort(key=lambda outcome: outcome.request.ordinal)
+    assert steps > 1
+    assert texts(outcomes) == texts(drive(engine, inputs, params))
+    engine.close()
+
+
 def test_what_was_abandoned_is_not_answered() -> None:
     engine = make_engine(FOLDER, threads=2)
     inputs, params = random_inputs(8, seed=8, end=1), params_for(FOLDER)

@@ -12,7 +12,7 @@ from textmill.core import Failure as Failure_
 from textmill.engines.echo import EchoEngine
 from textmill.errors import ErrorCode, OutputError, TooManyErrors
 from textmill.records.jsonpath import parse_path
-from textmill.storage.bucket import Address, StoreOptions
+from textmill.storage.connecting import Address, StoreOptions
 from textmill.storage.local import LocalStore
 from textmill.storage.memory import Failure, Killed, MemoryStore, When
 from textmill.storage.objects import ObjectStore

@@ -13,7 +13,7 @@ from support.jobs import OUTPUT, lines, rows_of, run_job
 from support.s3_server import CREDENTIALS, s3_server
 from support.stores import make_bucket
 from textmill.engines.echo import EchoEngine
-from textmill.storage.bucket import Address, StoreOptions
+from textmill.storage.connecting import Address, StoreOptions
 from textmill.storage.local import LocalStore
 from textmill.storage.memory import MemoryStore
 from textmill.storage.objects import ObjectStore

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import jsonpath_ng
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -217,7 +218,6 @@ def evaluated_step(step: Step, value: Any) -> list[Any]:
 def test_selections_are_those_of_jsonpath_ng_where_the_two_overlap(
     case: tuple[bytes, Path],
 ) -> None:
-    jsonpath_ng = pytest.importorskip("jsonpath_ng")
     text, path = case
     value = decoded(text)
     try:

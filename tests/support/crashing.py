@@ -92,7 +92,7 @@ class Child:
     def __exit__(self, *_: object) -> None:
         if self._process.stdin and self._process.stdout:
             self._process.stdin.close()
-            self._process.wait(20)
+            self._process.wait(120)
             self._process.stdout.close()
 
     def run(self, arguments: Sequence[str | Path], **request: Any) -> Exit:
@@ -200,7 +200,7 @@ class Child:
         """How the run under strace has ended."""
         folder, inject, log = self._tracing
         ended = self._end(self._running)
-        self._tracer.communicate(timeout=20)
+        self._tracer.communicate(timeout=120)
         text = log.read_text(errors="replace")
         hit = _what_was_hit(text, ended.code) if inject else ""
         return msgspec.structs.replace(ended, calls=tuple(parse_calls(text, folder)), hit=hit)
@@ -218,14 +218,14 @@ class Child:
             **request,
         }
         self._send(json.dumps(full).encode() + b"\n")
-        return int(self._reply(20)["pid"])
+        return int(self._reply(120)["pid"])
 
-    def _end(self, pid: int, timeout: float = 60) -> Exit:
+    def _end(self, pid: int, timeout: float = 120) -> Exit:
         try:
             code = int(self._reply(timeout)["code"])
         except TimeoutError:
             os.kill(pid, signal.SIGKILL)
-            self._reply(20)
+            self._reply(120)
             raise
         assert not left_behind(pid), f"processes outlive the run: {left_behind(pid)}"
         out, err = ((self._scratch / name).read_text(errors="replace") for name in ("out", "err"))
@@ -554,7 +554,7 @@ def snapshot(folder: Path) -> dict[str, Any]:
 # Processes
 
 
-def left_behind(session: int, patience: float = 3) -> list[int]:
+def left_behind(session: int, patience: float = 30) -> list[int]:
     """Processes of a session that are still alive after `patience` seconds; they are killed."""
     deadline = time.monotonic() + patience
     while alive := session_members(session):

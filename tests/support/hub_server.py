@@ -237,7 +237,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body[:limit])
             self.wfile.flush()
             self.hub.held.set()
-            self.hub.go_on.wait(timeout=60)
+            self.hub.go_on.wait(timeout=120)
             self._rest(body[limit:])
         else:
             self._rest(body)

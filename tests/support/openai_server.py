@@ -132,7 +132,7 @@ class OpenAIServer:
             self._changed.notify_all()
             if self.gather:
                 self._changed.wait_for(
-                    lambda: self.peak >= self.gather or self.stopping.is_set(), timeout=20
+                    lambda: self.peak >= self.gather or self.stopping.is_set(), timeout=120
                 )
 
     def go(self) -> None:
@@ -140,7 +140,7 @@ class OpenAIServer:
             self._here -= 1
             self._changed.notify_all()
 
-    def wait_for(self, requests: int, timeout: float = 20) -> None:
+    def wait_for(self, requests: int, timeout: float = 120) -> None:
         """Until so many requests for completions have arrived."""
         with self._changed:
             assert self._changed.wait_for(lambda: len(self.asked) >= requests, timeout)

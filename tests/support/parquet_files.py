@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from textmill.core import Record, Rejected
 from textmill.records.builder import RecordBuilder
 from textmill.records.parquet import ParquetReader
-from textmill.records.shape import Shape
+from textmill.records.parquet_columns import ParquetColumns
+from textmill.records.shape import ORDINAL_ID, Shape
 
 
 def stored(table: pa.Table, **options: Any) -> bytes:
@@ -146,3 +147,10 @@ def tables(draw: st.DrawFn) -> pa.Table:
         kind, values = draw(columns())
         arrays[name] = pa.array(draw(st.lists(values, min_size=count, max_size=count)), kind)
     return pa.table(arrays)
+
+
+def text_columns(shape: Shape) -> ParquetColumns:
+    """Everything as text, ordinals as integers."""
+    id_type = pa.int64() if shape.id_field == ORDINAL_ID else pa.string()
+    schema = pa.schema([("id", id_type), *((name, pa.string()) for name in shape.keep)])
+    return ParquetColumns(schema.serialize().to_pybytes())

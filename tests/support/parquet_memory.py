@@ -11,10 +11,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from support.parquet_files import text_columns
 from textmill.core import Record
 from textmill.records.builder import RecordBuilder
 from textmill.records.parquet import ParquetReader
-from textmill.records.parquet_columns import text_columns
 from textmill.records.parquet_writer import ParquetWriter
 from textmill.records.results import result_line
 from textmill.records.shape import Shape

@@ -14,8 +14,9 @@ from cyclopts import App
 
 from textmill.cli.main import finish
 from textmill.cli.runner import run_app
-from textmill.storage.bucket import StoreOptions
-from textmill.transform.prepare import JobRequest, Prepared
+from textmill.storage.connecting import StoreOptions
+from textmill.transform.prepare import Prepared
+from textmill.transform.request import JobRequest
 from textmill.transform.setup import SetupRequest
 
 LEASE_SECONDS = 2.0

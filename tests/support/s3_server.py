@@ -123,7 +123,7 @@ class _Relay(BaseHTTPRequestHandler):
         fault = self.proxy.decide(call)
         if self.proxy.hold(call):
             self.proxy.held.set()
-            assert self.proxy.go_on.wait(60)
+            assert self.proxy.go_on.wait(120)
         if fault is Fault.RESET_REQUEST:
             self.rfile.read(size // 2)
             self._reset()
@@ -143,7 +143,7 @@ class _Relay(BaseHTTPRequestHandler):
     do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = relay  # noqa: N815  http.server's names
 
     def _ask(self, call: Call, body: bytes) -> tuple[int, dict[str, str], bytes]:
-        server = http.client.HTTPConnection(*self.proxy.upstream, timeout=60)
+        server = http.client.HTTPConnection(*self.proxy.upstream, timeout=120)
         try:
             server.request(call.method, call.path, body, call.headers)
             reply = server.getresponse()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from support.s3_server import Proxy, at_random, proxy_before, s3_client
 from textmill.storage.base import Store
-from textmill.storage.bucket import Address, StoreOptions
+from textmill.storage.connecting import Address, StoreOptions
 from textmill.storage.local import LocalStore
 from textmill.storage.memory import MemoryStore
 from textmill.storage.objects import ObjectStore

@@ -27,6 +27,11 @@ def scores() -> None:
     found = textmill.score("predict.jsonl", Path("references.jsonl"), ref="summary")
     value: float = found.rouge1.value
     print(value, found.counts.missing, found.table())
+    compared = textmill.score("a.jsonl", "r.jsonl", baseline=Path("b.jsonl"), missing="skip")
+    if compared.baseline:
+        p: float = compared.baseline.comparisons[0].p_randomisation
+        print(p, [(one.label, one.n, one.scores[0].gap) for one in compared.slices])
+    print([record.prediction for record in compared.records.examples([0])])
 
 
 def texts() -> None:
@@ -37,3 +42,16 @@ def texts() -> None:
 def previews() -> None:
     seconds: float | None = textmill.preview(["a.jsonl", "b.jsonl"], model="demo").eta_seconds
     print(seconds)
+
+
+def endpoints() -> None:
+    with textmill.serve("demo", slo="800ms", port=0) as endpoint:
+        url: str | None = endpoint.url
+        print(url, endpoint.state, endpoint.generate(["a"], max_new_tokens=5))
+
+
+def benches() -> None:
+    found = textmill.bench("http://127.0.0.1:8080", slo=0.5, duration=2.0)
+    rate: float = found.best.rate if found.best else 0.0
+    print(rate, found.sentences)
+    found.write_report("bench.html")

@@ -10,13 +10,13 @@ import pytest
 
 from support.records import PARAMETERS, SHAPE, read_rows, record, rejected
 from textmill.core import Record, Rejected
-from textmill.errors import ErrorCode, InputError, UsageError
+from textmill.errors import ErrorCode, UsageError
 from textmill.records.builder import RecordBuilder
 from textmill.records.jsonl import JsonlReader
 from textmill.records.lines import MAX_LINE_BYTES
 from textmill.records.prompt import parse_prompt
 from textmill.records.shape import Shape, meant_parameter
-from textmill.records.strict import MAX_NESTING, read_json_lines
+from textmill.records.strict import MAX_NESTING
 
 GOOD = b'{"id": 1, "text_inputs": "a"}'
 
@@ -189,13 +189,19 @@ class TestIds:
             '"é\u2028"'.encode(),
             b'{"b": 1,  "a": [1, 2.50]}',
             b"[ ]",
-            b"null",
             b"true",
-            b'""',
+            b'" "',
         ],
     )
     def test_an_id_of_any_type_comes_back_byte_for_byte(self, id_: bytes) -> None:
         assert record(b'{"id":  %b , "text_inputs": "a"}' % id_).id == id_
+
+    @pytest.mark.parametrize(("id_", "said"), [(b"null", "null"), (b'""', "empty")])
+    def test_null_and_an_empty_text_are_no_ids(self, id_: bytes, said: str) -> None:
+        row = rejected(b'{"id":  %b , "text_inputs": "a"}' % id_)
+        assert (row.code, row.id) == (ErrorCode.MISSING_FIELD, id_)
+        assert f'"id" is {said}' in row.message
+        assert "--id @ordinal" in row.message
 
     def test_a_carriage_return_between_tokens_cannot_break_the_output_line(self) -> None:
         assert record(b'{"id": [1,\r2], "text_inputs": "a"}').id == b"[1, 2]"
@@ -321,26 +327,3 @@ class TestColumns:
         rows = read_rows(b"".join(lines), reader=reader)
         assert all(isinstance(row, Record) for row in rows)
         assert len(reader.builder.unused_columns) == 1000
-
-
-class TestJsonLines:
-    def test_each_line_gives_its_number_and_its_columns_as_json(self) -> None:
-        data = io.BytesIO(b'\n{"id": 1.0, "a": [1]}\r\n{}')
-        assert list(read_json_lines(data, "p")) == [(2, {"id": b"1.0", "a": b"[1]"}), (3, {})]
-
-    @pytest.mark.parametrize(
-        ("line", "message"),
-        [
-            (b"nope", "p, line 2: not JSON"),
-            (b'{"":1,"":2}', 'p, line 2: the key "" appears'),
-            (b'{"a":1,"a":2}', 'p, line 2: the key "a" appears'),
-        ],
-    )
-    def test_a_bad_line_is_an_error_that_names_it(self, line: bytes, message: str) -> None:
-        with pytest.raises(InputError, match=message):
-            list(read_json_lines(io.BytesIO(b"{}\n" + line), "p"))
-
-    def test_a_line_that_is_too_long_is_an_error_that_names_it(self) -> None:
-        data = b"{}\n" + b" " * (MAX_LINE_BYTES + 1)
-        with pytest.raises(InputError, match="p, line 2: 16,777,217 bytes is too long"):
-            list(read_json_lines(io.BytesIO(data), "p"))

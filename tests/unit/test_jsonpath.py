@@ -9,9 +9,7 @@ from textmill.records.jsonpath import (
     Every,
     Indices,
     Names,
-    Path,
     Range,
-    check_sagemaker_length,
     parse_path,
     select,
 )
@@ -157,11 +155,3 @@ def test_a_path_beyond_the_subset_is_refused_with_the_position(text: str, messag
     assert f"the path {text!r} has " in caught.value.message
     assert message in caught.value.message
     assert "supported: $" in str(caught.value.hint)
-
-
-def test_the_api_s_limit_of_63_characters_is_checked_where_it_is_asked_for() -> None:
-    longest = "$." + "a" * 61
-    check_sagemaker_length(longest)
-    with pytest.raises(UsageError, match="has 64 characters; the API takes at most 63"):
-        check_sagemaker_length(longest + "a")
-    assert parse_path(longest + "a") == Path((Names(("a" * 62,)),))

@@ -143,6 +143,8 @@ class TestEnvelope:
 
     def test_custom_id_is_a_string_and_there(self) -> None:
         assert only_rejected("openai", line(custom_id=5)).message == "custom_id is not a string"
+        for empty in (None, ""):
+            assert only_rejected("openai", line(custom_id=empty)).code is ErrorCode.MISSING_FIELD
         row = only_rejected("openai", line(custom_id="left out"))
         assert (row.code, row.id) == (ErrorCode.MISSING_FIELD, None)
 

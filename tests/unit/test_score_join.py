@@ -9,7 +9,9 @@ import pytest
 
 from support.evaluation import write_rows
 from textmill.errors import InputError
-from textmill.evaluation.join import Counts, Join, References, errors_beside, id_fields, id_key
+from textmill.evaluation.fields import id_fields, id_key
+from textmill.evaluation.join import Counts, Join, State, errors_beside
+from textmill.evaluation.references import References
 
 
 class Joined:
@@ -20,17 +22,35 @@ class Joined:
             write_rows(folder / "ref.jsonl", references),
             id_field=how.pop("ref_id", "id"),
             field=how.pop("ref", None),
+            source=how.pop("source", None),
+            by=how.pop("by", ()),
         )
         found = write_rows(folder / "predict.jsonl", predictions)
         self.join = Join(found, wanted, id_field=how.pop("id", "id"), field=how.pop("pred", None))
-        self.pairs = [tuple(pair) for pair in self.join]
+        self.pairs = [(place, text, *wanted[place].references) for place, text in self.join]
 
 
 TWO = [{"id": 1, "ref": "r one"}, {"id": "1", "ref": "r two"}]
 
 
-def counts(pairs: int, scored: int, failed: int, missing: int, extra: int) -> Counts:
-    return Counts(pairs=pairs, scored=scored, failed=failed, missing=missing, extra=extra)
+def counts(
+    pairs: int,
+    scored: int,
+    failed: int,
+    missing: int,
+    extra: int,
+    duplicate: int = 0,
+    repeated: int = 0,
+) -> Counts:
+    return Counts(
+        pairs=pairs,
+        scored=scored,
+        failed=failed,
+        missing=missing,
+        extra=extra,
+        duplicate=duplicate,
+        repeated=repeated,
+    )
 
 
 def test_ids_join_as_json_values(tmp_path: Path) -> None:
@@ -66,6 +86,40 @@ def test_missing_and_extra_predictions_are_counted(tmp_path: Path) -> None:
     joined = Joined(tmp_path, [{"id": 1, "text": "one"}, {"id": 3, "text": "three"}], TWO)
     assert joined.pairs == [(0, "one", "r one")]
     assert joined.join.counts == counts(2, 1, 0, 1, 1)
+
+
+def test_an_id_answered_twice_is_scored_only_if_both_answers_are_one(tmp_path: Path) -> None:
+    """The same answer again changes nothing; another one leaves the record without an answer."""
+    found = [
+        {"id": 1, "text": "a"},
+        {"id": "1", "text": "b"},
+        {"id": 1.0, "text": "a"},
+        {"id": "1", "text": "c"},
+        {"id": "x", "text": "no reference"},
+        {"id": "x", "text": "no reference either"},
+    ]
+    joined = Joined(tmp_path, found, TWO)
+    assert joined.join.counts == counts(2, 1, 0, 0, 2, duplicate=1, repeated=1)
+    assert list(joined.join.states) == [State.SCORED, State.DUPLICATE]
+    assert joined.join.repeats == (2, 4)
+
+
+@pytest.mark.parametrize("failure_first", [True, False])
+def test_an_answer_and_a_failure_with_one_id_contradict_each_other(
+    tmp_path: Path, failure_first: bool
+) -> None:
+    found = [{"id": 1, "text": "a"}, {"id": 1, "error": "e"}, {"id": "1", "text": "b"}]
+    if failure_first:
+        found[:2] = found[1::-1]
+    joined = Joined(tmp_path, found, TWO)
+    assert joined.join.counts == counts(2, 1, 0, 0, 0, duplicate=1)
+    assert joined.join.failures == {}
+
+
+def test_several_references_of_a_record_come_as_a_list(tmp_path: Path) -> None:
+    wanted = [{"id": 1, "ref": ["a", "b"]}, {"id": 2, "ref": "c"}]
+    joined = Joined(tmp_path, [{"id": 1, "text": "x"}], wanted, ref="ref")
+    assert joined.pairs == [(0, "x", "a", "b")]
 
 
 def test_no_predictions_at_all_leave_all_missing(tmp_path: Path) -> None:
@@ -165,24 +219,6 @@ REFUSALS: dict[str, tuple[list[Any], list[Any], dict[str, str], str]] = {
         {},
         r"ref\.jsonl: lines 1 and 3 have the same id 1\.0\n  ids must be unique",
     ),
-    "same id twice among predictions": (
-        [*P, b"", *P],
-        R,
-        {},
-        r"predict\.jsonl: lines 1 and 3 have the same id 1\n",
-    ),
-    "same id twice among extra predictions": (
-        [*P, {"id": "x", "text": "a"}, {"id": "x", "text": "b"}],
-        R,
-        {},
-        r"predict\.jsonl: lines 2 and 3 have the same id 'x'",
-    ),
-    "a prediction and an error with one id": (
-        [*P, {"id": 1, "error": "e"}],
-        R,
-        {},
-        r"predict\.jsonl: lines 1 and 2 have the same id 1",
-    ),
     "no id in a reference": (
         P,
         [*R, {"ref": "r"}],
@@ -242,7 +278,48 @@ REFUSALS: dict[str, tuple[list[Any], list[Any], dict[str, str], str]] = {
         {},
         r"ref\.jsonl, line 2: field 'ref' is None, not text",
     ),
-    "several references": (P, [{"id": 1, "ref": ["a", "b"]}], {"ref": "ref"}, "not text"),
+    "numbers among several references": (
+        P,
+        [{"id": 1, "ref": ["a", 2]}],
+        {"ref": "ref"},
+        r"field 'ref' is \['a', 2\], not text",
+    ),
+    "no reference in the list": (
+        P,
+        [*R, {"id": 2, "ref": []}],
+        {"ref": "ref"},
+        r"ref\.jsonl, line 2: field 'ref' is an empty list",
+    ),
+    "a record without the source": (
+        P,
+        [{"id": 1, "ref": "r", "src": "s"}, {"id": 2, "ref": "r"}],
+        {"ref": "ref", "source": "src"},
+        r"ref\.jsonl, line 2: no field 'src'; .*\n.*--source",
+    ),
+    "a source that is no text": (
+        P,
+        [{"id": 1, "ref": "r", "src": None}],
+        {"ref": "ref", "source": "src"},
+        r"field 'src' is None, not text\n.*--source",
+    ),
+    "a column that is not there": (
+        P,
+        R,
+        {"by": ["lang"]},
+        r"ref\.jsonl, line 1: no field 'lang'; .*\n.*--by",
+    ),
+    "a column of lists": (
+        P,
+        [{"id": 1, "ref": "r", "lang": []}],
+        {"by": ["lang"]},
+        r"line 1: field 'lang' holds several values; slices need one",
+    ),
+    "a column of as many values as records": (
+        P,
+        [{"id": n, "ref": "r", "n": n} for n in range(201)],
+        {"by": ["n"]},
+        r"line 201: field 'n' has more than 200 different values",
+    ),
     "no id in common": (
         [{"id": "1", "text": "p"}],
         R,

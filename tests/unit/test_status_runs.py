@@ -6,11 +6,11 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from support.waiting import wait_for
 from textmill.errors import InputError
 from textmill.transform.journal import BatchStarted, Progressed, RunBegan, RunStopped
 from textmill.transform.liveness import is_alive, parse_time
@@ -107,10 +107,7 @@ def test_a_killed_process_that_nobody_has_waited_for_is_dead():
     run = RunBegan(at=datetime.now(UTC).isoformat(), host=socket.gethostname(), pid=process.pid)
     assert is_alive(run)
     process.kill()
-    deadline = time.monotonic() + 10
-    while is_alive(run) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not is_alive(run)
+    wait_for(lambda: not is_alive(run))
     process.wait()
 
 

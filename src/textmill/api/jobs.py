@@ -16,12 +16,14 @@ from textmill.errors import ErrorCode, UsageError
 from textmill.settings import find_api_key, read_settings
 from textmill.storage.decompress import text_lines
 from textmill.storage.opening import is_url
+from textmill.transform.arguments import merged
 from textmill.transform.commit import Totals
 from textmill.transform.execute import OnProgress
 from textmill.transform.inputs import LINE_FORMATS, Inputs
 from textmill.transform.job import JobFolder
 from textmill.transform.ledger import Progress
-from textmill.transform.prepare import JobRequest, Prepared
+from textmill.transform.prepare import Prepared
+from textmill.transform.request import JobRequest
 from textmill.transform.setup import SetupRequest
 
 
@@ -144,7 +146,7 @@ def run(
             keep=keep,
             input_filter=input_filter,
             join=join,
-            parameters={**(parameters or {}), **params},
+            parameters=merged(parameters, params),
             hyper_params=hyper_params,
             record_params=record_params,
             seed=seed,
@@ -171,7 +173,7 @@ def run(
         max_errors=max_errors,
         fresh=fresh,
         retry_failed=retry_failed,
-        stores=store_options(endpoint_url),
+        stores=store_options(endpoint_url, inputs, output),
         command=command,
     )
     with Prepared(request) as prepared:

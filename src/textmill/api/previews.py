@@ -19,10 +19,13 @@ from textmill.engines.isolated import DEFAULT_TIMEOUT_S
 from textmill.records.ids import SeenIds, reject_repeated
 from textmill.settings import find_api_key, read_settings
 from textmill.storage.local import LocalStore
+from textmill.transform.arguments import merged
+from textmill.transform.columns import check_columns
 from textmill.transform.inputs import Inputs, find_inputs
-from textmill.transform.prepare import JobRequest, output_shape
+from textmill.transform.outputs import output_shape
 from textmill.transform.reading import RowReader, total_rows
-from textmill.transform.setup import Setup, SetupRequest
+from textmill.transform.request import JobRequest
+from textmill.transform.setup import Setup, SetupRequest, shape_of
 from textmill.transform.windows import Rows
 
 EXAMINED_ROWS = 10_000
@@ -120,7 +123,7 @@ def preview(
         keep=keep,
         input_filter=input_filter,
         join=join,
-        parameters={**(parameters or {}), **params},
+        parameters=merged(parameters, params),
         hyper_params=hyper_params,
         record_params=record_params,
         seed=seed,
@@ -148,7 +151,7 @@ def preview(
         output_filter=output_filter,
         shard=shard,
         sample=sample,
-        stores=store_options(endpoint_url),
+        stores=store_options(endpoint_url, inputs, output),
     )
     return _preview(job)
 
@@ -157,7 +160,9 @@ def _preview(job: JobRequest) -> Preview:
     with tempfile.TemporaryDirectory(prefix="textmill-") as folder:
         store = LocalStore(Path(folder))
         found = find_inputs(job.inputs, store, "input.jsonl", job.read_options())
-        with Setup(output_shape(job, found).setup) as setup:
+        shaped = output_shape(job, found).setup
+        check_columns(found, shape_of(shaped), sample=job.sample)
+        with Setup(shaped) as setup:
             digests = RowReader(found, setup.shape, sample=None).digests()
             limit = min(job.sample or EXAMINED_ROWS, EXAMINED_ROWS)
             reader = RowReader(found, setup.shape, sample=limit)

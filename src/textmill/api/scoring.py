@@ -11,9 +11,8 @@ from textmill.catalog.datasets import expand_folder, fetch_dataset, is_dataset
 from textmill.catalog.fetch import Transfer
 from textmill.catalog.hub import Hub
 from textmill.errors import InputError
-from textmill.evaluation.base import ROUGE_TYPES
-from textmill.evaluation.score import Scores
-from textmill.evaluation.score import score as score_files
+from textmill.evaluation.results import Scores
+from textmill.evaluation.score import How, Mean, Missing, Sides, evaluate
 from textmill.settings import read_settings
 from textmill.storage.opening import is_url
 
@@ -25,8 +24,17 @@ def score(
     on: str = "id",
     pred: str | None = None,
     ref: str | None = None,
-    metrics: Sequence[str] = ROUGE_TYPES,
+    source: str | None = None,
+    metrics: Sequence[str] | None = None,
     stemmer: bool = False,
+    tokenizer: str = "rouge-score",
+    baseline: Path | str | None = None,
+    baseline_pred: str | None = None,
+    by: Sequence[str] = (),
+    missing: Missing = "zero",
+    mean: Mean = "exact",
+    samples: int = 1000,
+    seed: int = 12345,
     offline: bool = False,
     home: Path | None = None,
     on_transfer: Callable[[Transfer], None] | None = None,
@@ -38,30 +46,60 @@ def score(
     on: the field that joins them; `PREDFIELD=REFFIELD` where the names differ.
     pred: the field of a prediction, text or a list of which the first counts. Default: the first
         of generated_texts, generated_text, text and prediction that there is, else the only text.
-    ref: the field of a reference. Default: the only text in a row beside the id.
-    metrics: any of rouge1, rouge2, rougeL, rougeLsum (whose sentences are the text's lines).
+    ref: the field of a reference, text or a list of several, of which the best counts. Default:
+        the only text in a row beside the id.
+    source: the references' field with what the model was given; copy_rate and the slices by its
+        length need it.
+    metrics: any of rouge1, rouge2, rougeL, rougeLsum (whose sentences are the text's lines), bleu,
+        chrf (both need textmill[metrics]), exact_match, length_ratio, repetition, empty and
+        copy_rate. Default: ROUGE, length_ratio, repetition and empty, with a source copy_rate.
     stemmer: compare the stems of English words.
+    tokenizer: rouge-score (a-z and 0-9), unicode (words of any script) or cjk (the characters of
+        scripts without spaces, too).
+    baseline: another system's predictions, to compare with; baseline_pred: their field, by
+        default as `pred`.
+    by: fields of the references, with few values, to slice by.
+    missing: references without a prediction count as 0 (zero), are left out (skip), or refused
+        (fail).
+    mean: exact, or bootstrap-median, which is what `evaluate` gives for ROUGE.
+    samples: how often the records are drawn again for intervals; 0 for none. seed: of the draws.
     offline, home, on_transfer: as in `run`.
 
-    The means are over all references: one without a prediction counts as 0. Raises `InputError`
-    for files that cannot be read or joined and `ParameterError` for unknown metrics.
+    Raises `InputError` for files that cannot be read or joined, `ParameterError` for values that
+    cannot be, and `UsageError` where a metric needs a library that is not installed.
     """
     given = [references] if isinstance(references, str | Path) else list(references)
-    files: list[Path | str] = []
-    for one in (str(predictions), *map(str, given)):
+    _refuse_stores([predictions, *([baseline] if baseline else []), *given])
+    files: list[Path] = []
+    for one in map(str, given):
+        if is_dataset(one):
+            home = home or read_settings().home
+            hub = Hub(offline=offline or read_settings().offline)
+            files += map(Path, fetch_dataset(one, home=home, hub=hub, progress=on_transfer).files)
+        else:
+            files += map(Path, expand_folder(Path(one)) if Path(one).is_dir() else [one])
+    scores = evaluate(
+        Path(predictions),
+        files,
+        baseline=Path(baseline) if baseline else None,
+        sides=Sides(on=on, pred=pred, baseline_pred=baseline_pred, ref=ref, source=source, by=by),
+        how=How(
+            metrics=metrics,
+            stemmer=stemmer,
+            tokenizer=tokenizer,
+            missing=missing,
+            mean=mean,
+            samples=samples,
+            seed=seed,
+        ),
+    )
+    return msgspec.structs.replace(scores, references=", ".join(map(str, given)))
+
+
+def _refuse_stores(files: Sequence[Path | str]) -> None:
+    for one in map(str, files):
         if is_url(one):
             raise InputError(
                 f"{one} is in an object store, and scores read files of this machine",
                 hint="copy it here first",
             )
-    for one in map(str, given):
-        if is_dataset(one):
-            home = home or read_settings().home
-            hub = Hub(offline=offline or read_settings().offline)
-            files += fetch_dataset(one, home=home, hub=hub, progress=on_transfer).files
-        else:
-            files += expand_folder(Path(one)) if Path(one).is_dir() else [one]
-    scores = score_files(
-        predictions, files, on=on, pred=pred, ref=ref, metrics=metrics, stemmer=stemmer
-    )
-    return msgspec.structs.replace(scores, references=", ".join(map(str, given)))

@@ -14,8 +14,9 @@ from typing import Protocol
 from textmill.batching.clock import Clock, RealClock
 from textmill.batching.scheduler import Scheduler
 from textmill.core import Batch, Failure, Outcome, Request
-from textmill.engines.base import BatchError, Engine
+from textmill.engines.base import BatchError, Engine, Interruptible
 from textmill.errors import EngineError, ErrorCode, InvariantError
+from textmill.telemetry import Action, note
 
 
 class Source(Protocol):
@@ -177,6 +178,7 @@ class Loop:
         self._flights = _Flights()
         self._idle_since = 0.0
         self._ended = False
+        self._wakes = self._wakes_spent = 0
         self.stats = LoopStats()
 
     def run(self) -> LoopStats:
@@ -196,7 +198,22 @@ class Loop:
         before = len(self._flights)
         self._land(self._attempt(self._engine.step))
         if len(self._flights) == before:
-            raise self._broken(f"answers none of {before} requests in flight")
+            self._spend_wake(before)
+
+    def wake(self) -> None:
+        """The source has more: ask it now rather than when the engine has answered.
+
+        May be called from any thread. An engine that cannot be interrupted goes on.
+        """
+        if isinstance(self._engine, Interruptible):
+            self._wakes += 1  # before the interrupt, which is what it excuses
+            self._engine.interrupt()
+
+    def _spend_wake(self, in_flight: int) -> None:
+        """A step that answers nothing is either interrupted or a fault of the engine."""
+        if self._wakes_spent == self._wakes:
+            raise self._broken(f"answers none of {in_flight} requests in flight")
+        self._wakes_spent += 1
 
     def _fill(self) -> bool:
         """Keep the engine full: a free engine never waits for a batch that could be had.
@@ -291,7 +308,9 @@ class Loop:
         if not self._flights:
             self._idle_since = self._clock.now()
         if failure.code is ErrorCode.OOM:
-            self._journal.shrunk(self._scheduler.shrink(batch))
+            tokens = self._scheduler.shrink(batch)
+            self._journal.shrunk(tokens)
+            note(Action.SHRUNK, f"memory ran out: batches have at most {tokens:,} tokens from now")
         self._split(batch)
         return ()
 

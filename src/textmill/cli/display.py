@@ -11,8 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
+from textmill.cli.lines import retry_line
 from textmill.cli.printing import download_bar
 from textmill.cli.runner import printable
+from textmill.telemetry import Notes
+from textmill.words import counted
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -41,14 +44,17 @@ class RunDisplay:
         self._live: Live | None = None
         self._title = ""
         self._started = time.monotonic()
+        self._notes = Notes(self.note)
         self._last: Progress | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="textmill-display", daemon=True)
 
     def __enter__(self) -> RunDisplay:
+        self._notes.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._notes.__exit__()
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -69,6 +75,15 @@ class RunDisplay:
     def update(self, progress: Progress) -> None:
         """How far the job is, to be shown when it is time to."""
         self._last = progress
+
+    def note(self, line: str) -> None:
+        """Something happened that the job goes on from: one line, above what is redrawn."""
+        if self._quiet:
+            return
+        if self._live is not None:
+            self._live.console.print(printable(f"note: {line}"), markup=False, highlight=False)
+        else:
+            self._print(f"note: {line}")
 
     def _run(self) -> None:
         wait = _REDRAW_SECONDS if self._terminal else FIRST_LINE_SECONDS
@@ -146,9 +161,9 @@ def share_done(progress: Progress) -> float:
 def facts(progress: Progress, elapsed: float) -> list[str]:
     """How far, how fast, how long still, what failed and why: each a few words."""
     speed = (progress.rows - progress.resumed) / elapsed if elapsed > 0 else 0.0
-    done = f"{progress.rows:,} rows"
+    done = counted(progress.rows, "row")
     if progress.total:
-        done = f"{progress.rows:,} / {progress.total:,} rows  {share_done(progress):.0%}"
+        done = f"{progress.rows:,} / {counted(progress.total, 'row')}  {share_done(progress):.0%}"
     found = [done, f"{speed:,.1f} rows/s"]
     if progress.total and speed:
         found.append(f"ETA {duration((progress.total - progress.rows) / speed)}")
@@ -191,7 +206,10 @@ def summary(job: Job) -> None:
     if first is not None:
         causes = ", ".join(f"{code} {count:,}" for code, count in counts.codes.items())
         print(f"errors    {job.errors_output}   ({causes})")
-        print(f"          for example line {first.line}, {first.code}: {printable(first.message)}")
+        place = f"{first.file}, line {first.line}" if first.file else f"line {first.line}"
+        print(f"          for example {place}, {first.code}: {printable(first.message)}")
+    if counts.failed and job.manifest.get("command"):
+        print(f"retry     {printable(retry_line(job.manifest['command']))}")
     print(f"manifest  {job.manifest_path}")
 
 
@@ -208,15 +226,16 @@ def preview(found: Preview) -> None:
     print(f"{found.model}   {found.engine} {found.precision}   {_rows(found)}\n")
     for identifier, text in found.prompts:
         print(f"id {identifier}\n{textwrap.indent(_excerpt(text), '    ')}\n")
-    print(f"input tokens of the first {found.examined:,} rows")
+    print(f"input tokens of the first {counted(found.examined, 'row')}")
     for line in histogram(found.input_tokens):
         print(f"  {line}")
     if found.limit is not None:
         fate = "cut (--truncate)" if found.truncate else "refused (too_long)"
-        print(f"  limit {found.limit:,}: {found.over_limit:,} texts are longer and would be {fate}")
+        longer = counted(found.over_limit, "text is longer", "texts are longer")
+        print(f"  limit {found.limit:,}: {longer} and would be {fate}")
     for code, count in found.rejected.items():
         message = printable(found.messages[code])
-        print(f"  {count:,} rows would fail with {code}, for example: {message}")
+        print(f"  {counted(count, 'row')} would fail with {code}, for example: {message}")
     print("\nparameters")
     for name, (value, origin) in found.parameters.items():
         print(f"  {name} = {value!r}   ({origin})")
@@ -232,7 +251,7 @@ def preview(found: Preview) -> None:
 
 
 def _rows(found: Preview) -> str:
-    return "an unknown number of rows" if found.rows is None else f"{found.rows:,} rows"
+    return "an unknown number of rows" if found.rows is None else counted(found.rows, "row")
 
 
 def histogram(lengths: list[int], *, bins: int = 8, cells: int = 40) -> list[str]:

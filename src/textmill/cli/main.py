@@ -34,10 +34,28 @@ with such columns, and may carry parameters of its own; any other shape goes thr
 app.command(
     "textmill.cli.score:score",
     name="score",
-    help="""Score predictions against references with ROUGE.
+    help="""Score predictions against references; compare two systems.
 
-The two files are joined by id. The mean is over all references: one without a
-prediction counts as 0, and is counted.""",
+The files are joined by id. The mean is over all references: one without a
+prediction counts as 0, and is counted. --baseline tells whether one system
+is better than another, and --by where.""",
+)
+app.command(
+    "textmill.cli.serve:serve",
+    name="serve",
+    help="""Serve a model over HTTP: calls of all clients share batches.
+
+Speaks SageMaker's container and runtime (/invocations, /endpoints/NAME/invocations),
+OpenAI's completions (/v1/completions) and KServe's version 2 (/v2/models/NAME/infer);
+the page at / shows what it does. SIGTERM and Ctrl-C let it finish what it has taken.""",
+)
+app.command(
+    "textmill.cli.bench:bench",
+    name="bench",
+    help="""Load a server as its users would, and find the highest rate that keeps a target.
+
+Calls come at random moments whether or not earlier ones are answered, and latencies
+count from the moment a call was due.""",
 )
 app.command(
     "textmill.cli.status:status",

@@ -1,17 +1,15 @@
-"""`textmill score`: predictions against references."""
+"""`textmill score`: predictions against references, and against another system's."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-if TYPE_CHECKING:
-    from textmill.evaluation.score import Scores
-
 Flag = Parameter(negative=())
+Names = Annotated[list[str] | None, Parameter(negative=())]
 
 
 def score(
@@ -21,8 +19,17 @@ def score(
     on: str = "id",
     pred: str | None = None,
     ref: str | None = None,
-    metric: Annotated[list[str] | None, Parameter(negative=())] = None,
+    source: str | None = None,
+    metric: Names = None,
     stemmer: Annotated[bool, Flag] = False,
+    tokenizer: Literal["rouge-score", "unicode", "cjk"] = "rouge-score",
+    baseline: Path | None = None,
+    baseline_pred: str | None = None,
+    by: Names = None,
+    missing: Literal["zero", "skip", "fail"] = "zero",
+    mean: Literal["exact", "bootstrap-median"] = "exact",
+    samples: int = 1000,
+    seed: int = 12345,
     json: Annotated[bool, Flag] = False,
     offline: Annotated[bool, Flag] = False,
 ) -> int:
@@ -40,11 +47,32 @@ def score(
     pred
         The predictions' text field; by default the first of generated_texts.
     ref
-        The references' text field; by default the only text beside the id.
+        The references' text field, or list of texts of which the best counts; by default the
+        only text beside the id.
+    source
+        The references' field with what the model was given, for copy_rate.
     metric
-        rouge1, rouge2, rougeL or rougeLsum. Repeat for more; all four by default.
+        rouge1, rouge2, rougeL, rougeLsum, bleu, chrf, exact_match, length_ratio, repetition,
+        empty or copy_rate. Repeat for more; by default ROUGE, length_ratio, repetition, empty.
     stemmer
         Compare the stems of English words.
+    tokenizer
+        What a word is: a-z and 0-9 as in published numbers; letters of any script; or also each
+        character of scripts without spaces.
+    baseline
+        Another system's predictions, to compare with.
+    baseline_pred
+        Their text field; by default as --pred.
+    by
+        A field of the references, with few values, to score in slices. Repeat for more.
+    missing
+        References without a prediction count as 0, are left out, or are refused.
+    mean
+        bootstrap-median gives ROUGE as the evaluate library does.
+    samples
+        How often records are drawn again for 95 % intervals; 0 for none.
+    seed
+        Of the draws.
     json
         Print everything as JSON.
     offline
@@ -54,34 +82,21 @@ def score(
     from textmill.cli import display
     from textmill.settings import read_settings
 
-    options: dict[str, Any] = {"metrics": metric} if metric else {}
     settings = read_settings()
-    options |= {"offline": offline or settings.offline, "home": settings.home}
+    options: dict[str, Any] = {"offline": offline or settings.offline, "home": settings.home}
+    options |= {"baseline": baseline, "baseline_pred": baseline_pred, "by": by or ()}
+    options |= {"missing": missing, "mean": mean, "samples": samples, "seed": seed}
+    options |= {"metrics": metric, "stemmer": stemmer, "tokenizer": tokenizer}
     with display.downloads(references, quiet=False) as options["on_transfer"]:
         scores = textmill.score(
-            predictions, references, on=on, pred=pred, ref=ref, stemmer=stemmer, **options
+            predictions, references, on=on, pred=pred, ref=ref, source=source, **options
         )
     if json:
         import msgspec
 
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(scores.as_dict())).decode() + "\n")
     else:
-        _print(scores)
+        from textmill.cli import score_view
+
+        sys.stdout.write(score_view.scores_text(scores, slices=bool(by)))
     return 0
-
-
-def _print(scores: Scores) -> None:
-    counts = scores.counts
-    print(f"{scores.predictions} against {scores.references} ({scores.ref})")
-    print(
-        f"references {counts.pairs:,} = scored {counts.scored:,} + failed {counts.failed:,}"
-        f" + missing {counts.missing:,}   (extra predictions: {counts.extra:,})\n"
-    )
-    print(f"  {'metric':<10}{'F1':>8}{'precision':>11}{'recall':>8}")
-    for row in scores.scores:
-        print(f"  {row.name:<10}{row.value:>8.4f}{row.precision:>11.4f}{row.recall:>8.4f}")
-    print(f"\n  {scores.scores[0].signature}")
-    for code, count in scores.failures.items():
-        print(f"note: {count:,} references have no prediction: their record failed with {code}")
-    for note in scores.notes:
-        print(f"note: {note}")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import shlex
-from pathlib import Path
-
 import msgspec
 
 from textmill.cli.display import bar, duration
+from textmill.cli.lines import next_line, retry_line
 from textmill.cli.runner import printable
 from textmill.transform.ledger import Progress
 from textmill.transform.runs import State
 from textmill.transform.status import Cause, JobStatus, Verification
+from textmill.words import counted
 
 HEADER = ("JOB", "STATE", "ROWS", "OK", "FAILED", "INVALID", "ROWS/S", "ETA", "VERIFIED")
 
@@ -53,6 +52,8 @@ def block(job: JobStatus) -> str:
     lines += (f"note: {warning}" for warning in job.warnings)
     if job.state in {State.STOPPED, State.DIED, State.SILENT}:
         lines.append(_how_to_continue(job))
+    if job.counts.failed and job.state not in {State.RUNNING, State.DAMAGED}:
+        lines.append(_how_to_retry(job))
     if job.verification is not None:
         lines += _verification(job.verification)
     return printable("\n".join(lines))
@@ -86,8 +87,8 @@ def _counts(job: JobStatus) -> list[str]:
 def _done(job: JobStatus) -> str:
     rows = job.counts.rows
     if job.total and job.state is not State.COMPLETE:
-        return f"{rows:,} / {job.total:,} rows  {min(1.0, rows / job.total):.0%}"
-    return f"{rows:,} rows"
+        return f"{rows:,} / {counted(job.total, 'row')}  {min(1.0, rows / job.total):.0%}"
+    return counted(rows, "row")
 
 
 def _speed(job: JobStatus) -> float | None:
@@ -119,9 +120,8 @@ def _history(job: JobStatus) -> str:
     if job.split_batches:
         facts.append(f"batches split {job.split_batches:,}")
     if job.shrunk:
-        facts.append(
-            f"memory ran out {job.shrunk:,} times (batches ≤ {job.max_tokens:,} tokens since)"
-        )
+        times = counted(job.shrunk, "time")
+        facts.append(f"memory ran out {times} (batches ≤ {job.max_tokens:,} tokens since)")
     facts += [f"last heard of at {job.updated}"] if job.updated else []
     return "   ".join(facts)
 
@@ -130,10 +130,16 @@ def _how_to_continue(job: JobStatus) -> str:
     """The line to type. `--fresh` would start over."""
     if job.command is None:
         return "to continue, make the call again that began it"
-    words = shlex.join(word for word in job.command if word != "--fresh")
-    if job.cwd is not None and job.cwd != str(Path.cwd()):
-        words = f"cd {shlex.quote(job.cwd)} && {words}"
-    return f"to continue:  {words}"
+    errors = job.counts.failed + job.counts.invalid
+    line = next_line(job.command, job.cwd, errors=errors, rows=job.counts.rows)
+    return f"to continue:  {line}"
+
+
+def _how_to_retry(job: JobStatus) -> str:
+    """The line that computes the failed rows again."""
+    if job.command is None:
+        return "to compute failed rows again, make the call with retry_failed=True"
+    return f"to compute failed rows again:  {retry_line(job.command, job.cwd)}"
 
 
 def _verification(seen: Verification) -> list[str]:

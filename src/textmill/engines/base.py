@@ -8,7 +8,7 @@ engines take requests into slots and return them as they finish. The Loop cannot
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -24,6 +24,7 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     padded: True when a batch costs rows x longest input, False when it costs the sum of inputs.
     batch_invariant: True when the same request gives the same text in any batch, bit for bit.
     max_batch_tokens, max_batch_rows: batches larger than this gain no speed; the default budget.
+    parallel: batches that it computes at a time; more that it is given wait in it.
     local: True when it computes on this machine, so that a record may end the whole job there.
     notes: limits that the manifest repeats, one sentence each.
     """
@@ -35,6 +36,7 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     batch_invariant: bool = True
     max_batch_tokens: int = 8192
     max_batch_rows: int = 256
+    parallel: int = 1
     local: bool = True
     notes: tuple[str, ...] = ()
 
@@ -75,6 +77,17 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Give memory and threads back. Idempotent; batches in flight are abandoned."""
+
+
+@runtime_checkable
+class Interruptible(Protocol):
+    """An engine whose `step` can be ended early, so that new batches reach it meanwhile."""
+
+    def interrupt(self) -> None:
+        """Let the `step` under way return now, or else the next one. From any thread.
+
+        One call ends one step at most; that step may return nothing though batches are in flight.
+        """
 
 
 class BatchError(Exception):

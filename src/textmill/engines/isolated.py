@@ -17,8 +17,9 @@ from textmill.core import Batch, Outcome, Params
 from textmill.engines import wire
 from textmill.engines.base import BatchError, Capabilities
 from textmill.engines.flights import Flight, Flights
-from textmill.engines.process import Exit, WorkerProcess
+from textmill.engines.process import Exit, Wakeup, WorkerProcess
 from textmill.errors import EngineError, ErrorCode, ModelError
+from textmill.telemetry import Action, note
 
 DEFAULT_TIMEOUT_S = 600.0
 
@@ -68,6 +69,8 @@ class IsolatedEngine:
         self._rules, self._timeout_s = rules, timeout_s
         self._flights = Flights(parallel)
         self._closed = False
+        self._wakeup = Wakeup()
+        self._interrupts = self._interrupts_seen = 0
         self._worker: WorkerProcess | None = WorkerProcess(order)
 
     @property
@@ -110,7 +113,7 @@ class IsolatedEngine:
         self._flights.add(serial, batch, work)
 
     def step(self) -> Sequence[Outcome]:
-        """The outcomes of the batch that is done first.
+        """The outcomes of the batch that is done first; none if it is interrupted.
 
         Raises what `wait_until_loaded` raises when the process died and cannot be replaced.
         """
@@ -120,9 +123,18 @@ class IsolatedEngine:
             if chosen:
                 worker.send([flight.work for flight in chosen])
             outcomes = self._handle(worker, self._wait(worker))
-            if outcomes:
+            if outcomes or self._was_interrupted():
                 return outcomes
         return ()
+
+    def interrupt(self) -> None:
+        """Let `step` return, so that it can be given more."""
+        self._interrupts += 1
+        self._wakeup.set()
+
+    def _was_interrupted(self) -> bool:
+        seen, self._interrupts_seen = self._interrupts_seen, self._interrupts
+        return seen != self._interrupts_seen
 
     def abandon(self) -> None:
         """Forget the batches in flight; a process that computes some is ended."""
@@ -135,6 +147,7 @@ class IsolatedEngine:
         self._closed = True
         self._flights.clear()
         self._end()
+        self._wakeup.close()
 
     def _pack(self, serial: int, batch: Batch) -> msgspec.Raw:
         if self._closed:
@@ -146,7 +159,7 @@ class IsolatedEngine:
     def _wait(self, worker: WorkerProcess) -> wire.Reply | Exit | None:
         """What the process says next; None when it has said nothing for a while."""
         before = time.monotonic()
-        event = worker.receive(self._patience(before))
+        event = worker.receive(self._patience(before), self._wakeup)
         late = time.monotonic() - before - _SLICE_S
         if late > _LATE_S and self._timeout_s is not None:
             self._flights.forgive(late)
@@ -191,11 +204,13 @@ class IsolatedEngine:
                 "with max_new_tokens",
                 code=ErrorCode.TIMEOUT,
             )
+            note(Action.RESTARTED, f"a batch was {error.message}; the engine is started again")
             _blame(self._flights.overdue(latest), error)
 
     def _died(self, worker: WorkerProcess, error: EngineError, tries: int) -> None:
         fresh = not worker.answered
         self._end()
+        note(Action.RESTARTED, f"{error.message}; it is started again")
         _blame(self._flights.died(tries=tries, fresh=fresh), error)
 
     def _end(self) -> None:
@@ -212,6 +227,7 @@ class IsolatedEngine:
             if not self._worker.loaded:
                 self._end()
                 deaths.append(_death(event))
+                note(Action.RESTARTED, f"the engine's process {deaths[-1]} while it was loading")
                 time.sleep(pause_before_next_load(deaths))
         return self._worker
 

@@ -6,6 +6,7 @@ when it is asked for.
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -62,7 +63,7 @@ def load_model(
     """Load a model folder into an engine.
 
     folder: may be None for the echo engine only.
-    engine: a name of `ENGINES`.
+    engine: a name of `ENGINES`; `openai` is opened by `engines.openai_api`.
     precision: one the engine has; "auto" is its fastest.
     threads: CPU threads to use; None means all that this process may.
     cache_dir: where engines keep converted models.
@@ -76,9 +77,8 @@ def load_model(
     """
     name = _AUTO if engine == "auto" else engine
     if name not in _LOADERS:
-        raise UsageError(
-            f"there is no engine {engine!r}", hint=f"the engines are: {', '.join(ENGINES)}"
-        )
+        check_engine(engine)
+        raise UsageError(f"the {engine} engine loads no model folder")
     order = _Order(
         folder=folder,
         precision=precision,
@@ -88,6 +88,17 @@ def load_model(
         timeout_s=timeout_s,
     )
     return _LOADERS[name](order)
+
+
+def check_engine(name: str) -> None:
+    """Raise `UsageError` for a name that is none of `ENGINES`."""
+    if name in ENGINES:
+        return
+    close = difflib.get_close_matches(name, ENGINES, n=1) if isinstance(name, str) else []
+    meant = f"did you mean {close[0]}? " if close else ""
+    raise UsageError(
+        f"there is no engine {name!r}", hint=f"{meant}the engines are: {', '.join(ENGINES)}"
+    )
 
 
 def _load_ct2(order: _Order) -> LoadedModel:
@@ -146,7 +157,7 @@ def _load_openvino(order: _Order) -> LoadedModel:
     engine = IsolatedEngine(
         Order("textmill.engines.openvino.engine:load", arguments),
         rules,
-        parallel=2 * rules.lanes,
+        parallel=rules.capabilities.parallel,
         timeout_s=order.timeout_s,
     )
     return _loaded(checkpoint, engine, order.folder)
@@ -204,5 +215,5 @@ _LOADERS: dict[str, Callable[[_Order], LoadedModel]] = {
 }
 _AUTO = "ct2"
 
-ENGINES = ("auto", *_LOADERS)
+ENGINES = ("auto", *_LOADERS, "openai")
 """What `engine` may be."""

@@ -58,6 +58,40 @@ class Exit(Struct, frozen=True):
         return f"{how}; its last words: {lines[-1].strip()}" if lines else how
 
 
+class Wakeup:
+    """Ends a wait for a process from another thread."""
+
+    def __init__(self) -> None:
+        self._ours, self._theirs = socket.socketpair()
+        self._ours.setblocking(False)
+        self._theirs.setblocking(False)
+        self._end = weakref.finalize(self, _hang_up, self._ours, self._theirs)
+
+    def set(self) -> None:
+        """End the wait under way, or else the next one."""
+        with suppress(OSError):  # full: it is set already; closed: nobody waits
+            self._theirs.send(b"!")
+
+    def clear(self) -> None:
+        """Forget what was set."""
+        with suppress(OSError):
+            while self._ours.recv(_TAIL_BYTES):
+                pass
+
+    def fileno(self) -> int:
+        """Readable while it is set."""
+        return self._ours.fileno()
+
+    def close(self) -> None:
+        """Idempotent."""
+        self._end()
+
+
+def _hang_up(*ends: socket.socket) -> None:
+    for end in ends:
+        end.close()
+
+
 class WorkerProcess:
     """A process of `engines/worker.py`. It ends with this object, and with the interpreter.
 
@@ -98,21 +132,28 @@ class WorkerProcess:
         self._outgoing += wire.frame(works)
         self._write()
 
-    def receive(self, seconds: float | None) -> wire.Reply | Exit | None:
+    def receive(
+        self, seconds: float | None, wakeup: Wakeup | None = None
+    ) -> wire.Reply | Exit | None:
         """The next thing it says, or how it ended; None when the time is over.
 
-        seconds: to wait at most; None means for ever. After an `Exit` there is nothing more.
+        seconds: to wait at most; None means for ever. wakeup: ends the wait too, and is cleared.
+        After an `Exit` there is nothing more.
         """
         deadline = None if seconds is None else time.monotonic() + seconds
         while not self._replies:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            ready = dict(self._poll(left))
+            ready = dict(self._poll(left, wakeup))
             if self._output is not None and self._output.fileno() in ready:
                 self._listen(self._output)
             if self._line.fileno() in ready:
                 self._write()
                 if not self._read() and not self._replies:
                     return self._reap()
+            if wakeup is not None and wakeup.fileno() in ready:
+                wakeup.clear()
+                if not self._replies:
+                    return None
             if not ready and left == 0.0:
                 return None
         reply = self._replies.popleft()
@@ -124,8 +165,10 @@ class WorkerProcess:
         """End it at once. Idempotent."""
         self._end()
 
-    def _poll(self, seconds: float | None) -> list[tuple[int, int]]:
+    def _poll(self, seconds: float | None, wakeup: Wakeup | None) -> list[tuple[int, int]]:
         poll = select.poll()
+        if wakeup is not None:
+            poll.register(wakeup, select.POLLIN)
         poll.register(self._line, select.POLLIN | (select.POLLOUT if self._outgoing else 0))
         if self._output is not None:
             poll.register(self._output, select.POLLIN)

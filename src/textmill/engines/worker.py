@@ -23,7 +23,7 @@ from typing import cast
 
 from textmill.core import Batch, Outcome
 from textmill.engines import wire
-from textmill.engines.base import BatchError, Engine
+from textmill.engines.base import BatchError, Engine, Interruptible
 from textmill.errors import EngineError, ErrorCode
 
 _OOM_SCORE = 500
@@ -39,7 +39,7 @@ def main() -> None:
     with socket.socket(fileno=int(sys.argv[1])) as line:
         reader = line.makefile("rb")
         order = wire.decode_order(wire.read_frame(reader.read))
-        arriving: SimpleQueue[list[wire.Work]] = SimpleQueue()
+        arriving = Arrivals()
         threading.Thread(target=_listen, args=(reader.read, arriving), daemon=True).start()
         try:
             _compute(order, arriving, lambda reply: line.sendall(wire.frame(reply)))
@@ -49,7 +49,7 @@ def main() -> None:
     os._exit(1)  # native threads may be in any state, and are not waited for
 
 
-def _compute(order: wire.Order, arriving: SimpleQueue[list[wire.Work]], send: Send) -> None:
+def _compute(order: wire.Order, arriving: Arrivals, send: Send) -> None:
     try:
         engine = _make(order)
     except Exception as error:  # noqa: BLE001  told to the parent
@@ -70,6 +70,28 @@ def _make(order: wire.Order) -> Engine:
     return cast(Engine, getattr(import_module(module), function)(**order.arguments))
 
 
+class Arrivals:
+    """Work that has come in. What comes while the engine computes interrupts it, so that a free
+    worker of it starts at once; an engine that cannot be interrupted gets it after its step."""
+
+    def __init__(self) -> None:
+        self._queue: SimpleQueue[list[wire.Work]] = SimpleQueue()
+        self.interrupt: Callable[[], None] = _nothing
+
+    def put(self, works: list[wire.Work]) -> None:
+        """Called by the thread that listens."""
+        self._queue.put(works)
+        self.interrupt()
+
+    def get(self, *, wait: bool) -> list[wire.Work]:
+        """The next that came. Raises `Empty` where there is none and `wait` is False."""
+        return self._queue.get(block=wait)
+
+
+def _nothing() -> None:
+    """What cannot be interrupted goes on."""
+
+
 class _Open:
     """A batch that the engine has. answers: by position, None while there is none."""
 
@@ -85,8 +107,11 @@ class _Open:
 class Desk:
     """Hands batches to the engine and its answers to the parent, each batch's together."""
 
-    def __init__(self, engine: Engine, arriving: SimpleQueue[list[wire.Work]], send: Send) -> None:
+    def __init__(self, engine: Engine, arriving: Arrivals, send: Send) -> None:
         self._engine, self._arriving, self._send = engine, arriving, send
+        self._interruptible = isinstance(engine, Interruptible)
+        if isinstance(engine, Interruptible):
+            arriving.interrupt = engine.interrupt
         self._waiting: deque[wire.Work] = deque()
         self._open: dict[int, _Open] = {}
         self._places: dict[int, tuple[_Open, int]] = {}  # by the identity of the request
@@ -104,7 +129,7 @@ class Desk:
     def _receive(self, *, wait: bool) -> None:
         with suppress(Empty):
             while True:
-                self._waiting += self._arriving.get(block=wait)
+                self._waiting += self._arriving.get(wait=wait)
                 wait = False
 
     def _start(self, work: wire.Work) -> None:
@@ -123,7 +148,8 @@ class Desk:
         except BatchError as error:
             self._fail(error)
         else:
-            self._answer(outcomes)
+            if outcomes or not self._interruptible:
+                self._answer(outcomes)
 
     def _fail(self, error: BatchError) -> None:
         names = map(id, error.batch.requests)
@@ -167,7 +193,7 @@ def _cause(error: BaseException) -> EngineError:
     return EngineError(f"the engine failed: {type(error).__name__}: {error}")
 
 
-def _listen(read: Callable[[int], bytes], arriving: SimpleQueue[list[wire.Work]]) -> None:
+def _listen(read: Callable[[int], bytes], arriving: Arrivals) -> None:
     """Take work in as it comes; the end of the parent is the end of this process."""
     try:
         while True:

@@ -3,36 +3,52 @@
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_right
 from collections import Counter
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator
+from enum import IntEnum
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from msgspec import Struct
 
 from textmill.errors import ErrorCode, InputError, InvariantError
+from textmill.evaluation.fields import field_value, key_of, not_text, only_text_field
+from textmill.evaluation.references import References
 from textmill.evaluation.rows import Row, read_rows
 
 PREDICTION_FIELDS = ("generated_texts", "generated_text", "text", "prediction")
 """Where a prediction is looked for when no field is named; of a list, the first is taken."""
 
 
+class State(IntEnum):
+    """What became of a reference."""
+
+    MISSING = 0
+    """There is no trace of its record among the predictions."""
+    SCORED = 1
+    """It has a prediction."""
+    FAILED = 2
+    """Its record is known to have failed."""
+    DUPLICATE = 3
+    """Its record is answered more than once, and differently."""
+
+
 class Pair(NamedTuple):
-    """A prediction and the reference with its id; `place` is that of the reference in its file."""
+    """A prediction and the place of the reference with its id."""
 
     place: int
     prediction: str
-    reference: str
 
 
 class Counts(Struct, frozen=True, kw_only=True):
-    """What the join found: pairs = scored + failed + missing.
+    """What the join found: pairs = scored + failed + missing + duplicate.
 
-    pairs: references, so the number of pairs that a mean is taken over.
+    pairs: references.
     scored: references with a prediction.
-    failed: references whose record is known to have failed; they score 0.
-    missing: references of which there is no trace among the predictions; they score 0.
+    failed: references whose record is known to have failed.
+    missing: references of which there is no trace among the predictions.
+    duplicate: references with several predictions that differ, so that none can be scored.
+    repeated: rows among the predictions that say again what an earlier one said; no effect.
     extra: rows among the predictions without a reference, or of a record whose id could not be
         read; they score nothing.
     """
@@ -41,69 +57,20 @@ class Counts(Struct, frozen=True, kw_only=True):
     scored: int
     failed: int
     missing: int
-    extra: int
-
-
-class References:
-    """The references of one file or of several, held in memory.
-
-    Takes about 100 bytes per record and its id and text. Raises `InputError` for files without
-    rows, two rows with one id, and rows without the id or the text.
-    """
-
-    def __init__(
-        self, paths: Path | Sequence[Path], *, id_field: str = "id", field: str | None = None
-    ) -> None:
-        """`field` holds the text; by default the only field that is text and not the id."""
-        self.paths = [paths] if isinstance(paths, Path) else list(paths)
-        self.texts: list[str] = []
-        self.places: dict[Hashable, int] = {}
-        self.field = field or ""
-        self._id_field = id_field
-        self._lines = array("q")
-        self._starts: list[int] = []
-        for path in self.paths:
-            self._starts.append(len(self.texts))
-            for row in read_rows(path):
-                self._add(row, path)
-        if not self.texts:
-            raise InputError(f"{self.label}: no references in it")
-
-    @property
-    def label(self) -> str:
-        """The files, for messages."""
-        return ", ".join(map(str, self.paths))
-
-    def _add(self, row: Row, path: Path) -> None:
-        where = f"{path}, line {row.line}"
-        key = _key_of(row, self._id_field, where)
-        if key in self.places:
-            raise self._repeated(row, path, self.places[key])
-        self.field = self.field or _only_text_field(
-            row, self._id_field, where, "reference", "--ref"
-        )
-        self.places[key] = len(self.texts)
-        self.texts.append(_reference(row, self.field, where))
-        self._lines.append(row.line)
-
-    def _repeated(self, row: Row, path: Path, place: int) -> InputError:
-        earlier = self.paths[bisect_right(self._starts, place) - 1]
-        if earlier == path:
-            return _duplicate(row, self._id_field, path, self._lines[place])
-        return InputError(
-            f"{path}, line {row.line} has the id {row.value[self._id_field]!r}, which "
-            f"{earlier}, line {self._lines[place]} has too",
-            hint="ids must be unique; remove one of the rows, or name another field with --on",
-        )
+    duplicate: int = 0
+    repeated: int = 0
+    extra: int = 0
 
 
 class Join:
     """Streams the pairs of a predictions file and `References`; goes through once.
 
-    counts, failures (how many records failed with each code), several (how many predictions
-    held several texts, of which the first was taken) and field are complete when the pairs are
-    through. Raises `InputError` for two predictions with one id, a prediction that is
-    no text, and a file of which no id is known to the references.
+    A pair whose id comes again with another text was yielded already, and its state is
+    `DUPLICATE` in the end: `states` decides what is scored. All attributes are complete when the
+    pairs are through: states (a `State` for each reference), failures (how many records failed
+    with each code), several (how many predictions held several texts, of which the first was
+    taken), repeats (the first two lines with different answers) and field. Raises `InputError`
+    for a prediction that is no text, and a file of which no id is known to the references.
     """
 
     def __init__(
@@ -116,52 +83,63 @@ class Join:
     ) -> None:
         """`field` holds the prediction; by default the first of `PREDICTION_FIELDS` that the
         first row has, else the only field that is text and not the id."""
-        self._path = path
-        self._references = references
-        self._id_field = id_field
-        self._lines = array("q", bytes(8 * len(references.texts)))
-        self._extra: dict[Hashable, int] = {}
-        self._unreadable = 0
-        self._codes: dict[int, str] = {}
+        self.path = path
+        self.states = bytearray(len(references))
         self.field = field
         self.several = 0
+        self.repeats: tuple[int, int] | None = None
+        self._references = references
+        self._id_field = id_field
+        self._lines = array("q", bytes(8 * len(references)))
+        self._answers = array("q", bytes(8 * len(references)))
+        self._codes: dict[int, str] = {}
+        self._repeated = 0
+        self._extra = 0
 
     def __iter__(self) -> Iterator[Pair]:
         stranger: Row | None = None
-        for row in read_rows(self._path):
-            where = f"{self._path}, line {row.line}"
+        for row in read_rows(self.path):
+            where = f"{self.path}, line {row.line}"
             failure = self._failure(row)
             if failure and row.value.get(self._id_field) is None:
-                self._unreadable += 1
+                self._extra += 1
                 continue
-            index = self._place(row, where)
+            place = self._references.places.get(key_of(row, self._id_field, where))
             text = None if failure else self._prediction(row, where)
-            if index is None:
+            if place is None:
                 stranger = stranger or row
-            elif text is None:
-                self._codes[index] = failure or ErrorCode.EMPTY
-            else:
-                yield Pair(index, text, self._references.texts[index])
-        if stranger and not any(self._lines):
+                self._extra += 1
+            elif self._is_first(place, row.line, text):
+                if text is not None:
+                    self.states[place] = State.SCORED
+                    yield Pair(place, text)
+                else:
+                    self.states[place] = State.FAILED
+                    self._codes[place] = failure or ErrorCode.EMPTY
+        if stranger and not any(self.states):
             raise self._no_common_id(stranger)
         self._read_errors_beside()
+
+    def again(self) -> Join:
+        """A fresh join of the same files, to go through once more."""
+        return Join(self.path, self._references, id_field=self._id_field, field=self.field)
 
     @property
     def counts(self) -> Counts:
         """What was found so far, and checked to add up."""
-        pairs = len(self._references.texts)
-        failed = len(self._codes)
-        answered = sum(1 for line in self._lines if line)
-        known = sum(1 for index in self._codes if self._lines[index])
+        of = Counter(self.states)
         counts = Counts(
-            pairs=pairs,
-            scored=answered - known,
-            failed=failed,
-            missing=pairs - answered - (failed - known),
-            extra=len(self._extra) + self._unreadable,
+            pairs=len(self._references),
+            scored=of[State.SCORED],
+            failed=of[State.FAILED],
+            missing=of[State.MISSING],
+            duplicate=of[State.DUPLICATE],
+            repeated=self._repeated,
+            extra=self._extra,
         )
-        if counts.pairs != counts.scored + counts.failed + counts.missing or counts.missing < 0:
-            raise InvariantError(f"the join of {self._path} does not add up: {counts}")
+        found = counts.scored + counts.failed + counts.missing + counts.duplicate
+        if counts.pairs != found or counts.failed != len(self._codes):
+            raise InvariantError(f"the join of {self.path} does not add up: {counts}")
         return counts
 
     @property
@@ -169,18 +147,23 @@ class Join:
         """How many of the references failed with each code, most first."""
         return dict(Counter(self._codes.values()).most_common())
 
-    def _place(self, row: Row, where: str) -> int | None:
-        """Which reference the row answers; None for none. Refuses a second answer."""
-        key = _key_of(row, self._id_field, where)
-        index = self._references.places.get(key)
-        earlier = self._extra.get(key, 0) if index is None else self._lines[index]
-        if earlier:
-            raise _duplicate(row, self._id_field, self._path, earlier)
-        if index is None:
-            self._extra[key] = row.line
+    def code(self, place: int) -> str | None:
+        """Why the record at `place` failed; None where it did not."""
+        return self._codes.get(place)
+
+    def _is_first(self, place: int, line: int, text: str | None) -> bool:
+        """Whether a row is the first answer. A second one that differs makes the id a duplicate."""
+        answer = 0 if text is None else hash(text) | 1
+        if not self._lines[place]:
+            self._lines[place], self._answers[place] = line, answer
+            return True
+        if answer == self._answers[place]:
+            self._repeated += 1
         else:
-            self._lines[index] = row.line
-        return index
+            self.repeats = self.repeats or (self._lines[place], line)
+            self.states[place] = State.DUPLICATE
+            self._codes.pop(place, None)
+        return False
 
     def _failure(self, row: Row) -> str | None:
         """The code of a row that reports an error in place of a prediction."""
@@ -198,31 +181,31 @@ class Join:
             self.field = (
                 known[0]
                 if known
-                else _only_text_field(row, self._id_field, where, "prediction", "--pred")
+                else only_text_field(row, {self._id_field}, where, "prediction", "--pred")
             )
-        value = _field(row, self.field, where, "--pred")
+        value = field_value(row, self.field, where, "--pred")
         if isinstance(value, list):
             self.several += len(value) > 1
             value = value[0] if value else None
         if value is not None and not isinstance(value, str):
-            raise _not_text(where, self.field, value, "--pred")
+            raise not_text(where, self.field, value, "--pred")
         return value
 
     def _read_errors_beside(self) -> None:
         """Learns from the job's error file why predictions are missing."""
-        for path in filter(Path.exists, errors_beside(self._path)):
+        for path in filter(Path.exists, errors_beside(self.path)):
             for row in read_rows(path):
                 if "id" not in row.value:
                     continue
-                key = _key_of(row, "id", f"{path}, line {row.line}")
-                index = self._references.places.get(key)
-                if index is not None and not self._lines[index]:
-                    self._codes[index] = str(row.value.get("code", "error"))
+                place = self._references.places.get(key_of(row, "id", f"{path}, line {row.line}"))
+                if place is not None and not self._lines[place]:
+                    self.states[place] = State.FAILED
+                    self._codes[place] = str(row.value.get("code", "error"))
 
     def _no_common_id(self, row: Row) -> InputError:
         known = next(iter(self._references.places))
         return InputError(
-            f"{self._path}: none of its ids is in {self._references.label}; for example "
+            f"{self.path}: none of its ids is in {self._references.label}; for example "
             f"{row.value[self._id_field]!r} here and {known!r} there",
             hint="name the id field of both files with --on, or of each with --on PREDID=REFID; "
             'the number 1 and the text "1" are different ids',
@@ -233,81 +216,3 @@ def errors_beside(path: Path) -> tuple[Path, Path]:
     """Where the job that wrote `path` keeps the records that failed."""
     plain = path.with_suffix("") if path.suffix in {".gz", ".zst"} else path
     return plain.with_suffix(".errors.jsonl"), Path(f"{plain}.errors.jsonl")
-
-
-def id_key(value: object) -> Hashable:
-    """Equal for equal JSON values, and different for different ones.
-
-    Numbers are equal by value (1 and 1.0), objects whatever the order of their keys. Python
-    would also hold true and 1 for equal; JSON does not. Raises `ValueError` for other values.
-    """
-    if isinstance(value, bool):
-        return ("bool", value)
-    if isinstance(value, list):
-        return ("list", *map(id_key, value))
-    if isinstance(value, dict):
-        return ("object", frozenset((key, id_key(item)) for key, item in value.items()))
-    if value is None or isinstance(value, str | int | float):
-        return value
-    raise ValueError(f"{value!r} is not a JSON value, so it cannot be an id")
-
-
-def id_fields(on: str) -> tuple[str, str]:
-    """The id fields of predictions and of references, from `FIELD` or `PREDFIELD=REFFIELD`."""
-    left, equals, right = on.partition("=")
-    if not left or (equals and not right):
-        raise InputError(f"--on {on}: not the name of a field", hint="as in --on id")
-    return left, right or left
-
-
-def _key_of(row: Row, id_field: str, where: str) -> Hashable:
-    try:
-        return id_key(_field(row, id_field, where, "--on"))
-    except ValueError as error:
-        raise InputError(f"{where}: {error}", hint="name another field with --on") from error
-
-
-def _field(row: Row, name: str, where: str, flag: str) -> Any:
-    if name not in row.value:
-        raise InputError(
-            f"{where}: no field {name!r}; there are {_names(row)}",
-            hint=f"name the right one with {flag}",
-        )
-    return row.value[name]
-
-
-def _only_text_field(row: Row, id_field: str, where: str, what: str, flag: str) -> str:
-    texts = [name for name, value in row.value.items() if isinstance(value, str)]
-    texts = [name for name in texts if name != id_field]
-    if len(texts) != 1:
-        raise InputError(
-            f"{where}: cannot tell which field is the {what}; there are {_names(row)}",
-            hint=f"name it with {flag}, as in {flag} {texts[-1] if texts else 'text'}",
-        )
-    return texts[0]
-
-
-def _reference(row: Row, field: str, where: str) -> str:
-    value = _field(row, field, where, "--ref")
-    if not isinstance(value, str):
-        raise _not_text(where, field, value, "--ref")
-    return value
-
-
-def _not_text(where: str, field: str, value: object, flag: str) -> InputError:
-    shown = repr(value)
-    shown = shown if len(shown) <= 40 else shown[:40] + "…"
-    return InputError(
-        f"{where}: field {field!r} is {shown}, not text", hint=f"name the text with {flag}"
-    )
-
-
-def _duplicate(row: Row, id_field: str, path: Path, earlier: int) -> InputError:
-    return InputError(
-        f"{path}: lines {earlier} and {row.line} have the same id {row.value[id_field]!r}",
-        hint="ids must be unique; remove one of the lines, or name another field with --on",
-    )
-
-
-def _names(row: Row) -> str:
-    return ", ".join(repr(name) for name in row.value) or "no fields at all"

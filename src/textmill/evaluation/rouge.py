@@ -6,20 +6,20 @@ once. `docs/decisions/rouge.md` says which choices are behind the numbers.
 
 from __future__ import annotations
 
-import re
 from array import array
 from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
-from textmill import __version__
 from textmill.errors import ParameterError
-from textmill.evaluation.base import ROUGE_TYPES, PairScores
+from textmill.evaluation.base import ROUGE_TYPES, Block, Floats, PairScores
 from textmill.evaluation.lcs import Ints, Spans, lcs_lengths, lcs_union
 from textmill.evaluation.stemming import stem
+from textmill.evaluation.tokens import DEFAULT_TOKENIZER, Split, tokenizer_label
+from textmill.evaluation.tokens import tokenizer as splitter
 
-TOKEN_OR_NEWLINE = re.compile(r"[a-z0-9]+|\n")
 NEWLINE = 0
 """The number of the newline in a `Vocabulary`."""
 MAX_VOCABULARY = 1 << 18
@@ -33,23 +33,69 @@ class Rouge:
     """ROUGE scores of pairs of texts. A `Metric`.
 
     types: any of `ROUGE_TYPES`.
-    stemmer: reduce words of more than three letters to their stem first.
+    stemmer: reduce English words of more than three letters to their stem first.
+    tokenizer: how texts become words, one of `TOKENIZERS`.
 
-    Sentences, for rougeLsum, are the lines of a text. Raises `ParameterError` for other types.
+    Sentences, for rougeLsum, are the lines of a text. Of several references the one that gives
+    the highest F-measure counts, for each type; the first of equals. Raises `ParameterError` for
+    other types and tokenizers.
     """
 
-    def __init__(self, types: Sequence[str] = ROUGE_TYPES, *, stemmer: bool = False) -> None:
+    def __init__(
+        self,
+        types: Sequence[str] = ROUGE_TYPES,
+        *,
+        stemmer: bool = False,
+        tokenizer: str = DEFAULT_TOKENIZER,
+    ) -> None:
         for name in types:
             if name not in ROUGE_TYPES:
                 raise ParameterError("metrics", name, f"is none of {', '.join(ROUGE_TYPES)}")
         self.names = tuple(dict.fromkeys(types))
         self._stemmer = stemmer
+        self._tokenizer = tokenizer
+        self._split = splitter(tokenizer)
         self._vocabulary = Vocabulary(stemmer=stemmer)
 
     def signature(self, name: str) -> str:
-        """As in `rouge1|stem:no|tok:rouge-score|mean:exact|v:0.1.0`."""
+        """As in `rouge1|stem:no|tok:rouge-score`."""
         stemming = "porter-nltk" if self._stemmer else "no"
-        return f"{name}|stem:{stemming}|tok:rouge-score|mean:exact|v:{__version__}"
+        return f"{name}|stem:{stemming}|tok:{tokenizer_label(self._tokenizer)}"
+
+    def widths(self) -> dict[str, int]:
+        """Precision, recall and F-measure."""
+        return dict.fromkeys(self.names, 3)
+
+    def measure(self, block: Block) -> dict[str, Floats]:
+        """Precision, recall and F-measure of each record."""
+        sizes = [len(texts) for texts in block.references]
+        if all(size == 1 for size in sizes):
+            scores = self.score(block.predictions, [texts[0] for texts in block.references])
+        else:
+            repeated = [
+                text
+                for text, size in zip(block.predictions, sizes, strict=True)
+                for _ in range(size)
+            ]
+            every = self.score(repeated, list(chain.from_iterable(block.references)))
+            scores = {name: _best(pairs, np.array(sizes)) for name, pairs in every.items()}
+        return {name: np.stack(scores[name], axis=1) for name in self.names}
+
+    def unanswered(self, name: str, rows: Floats) -> Floats:  # noqa: ARG002
+        """An empty text scores 0 already."""
+        return rows
+
+    def decisive(self, name: str) -> slice:  # noqa: ARG002
+        """The F-measure."""
+        return slice(2, 3)
+
+    def values(self, name: str, sums: Floats, records: int) -> Floats:  # noqa: ARG002
+        """The mean F-measure."""
+        return sums[..., 0] / records
+
+    def each(self, name: str, rows: Floats) -> Floats:  # noqa: ARG002
+        """The F-measures."""
+        return rows[:, 2]
 
     def score(self, predictions: Sequence[str], references: Sequence[str]) -> dict[str, PairScores]:
         """Scores of each prediction against the reference at the same place."""
@@ -68,8 +114,8 @@ class Rouge:
         if len(self._vocabulary) > MAX_VOCABULARY:
             self._vocabulary = Vocabulary(stemmer=self._stemmer)
         pair = Pairs(
-            Tokens(predictions, self._vocabulary),
-            Tokens(references, self._vocabulary),
+            Tokens(predictions, self._vocabulary, self._split),
+            Tokens(references, self._vocabulary, self._split),
             vocabulary_size=len(self._vocabulary),
         )
         how = {
@@ -91,7 +137,8 @@ class Vocabulary(dict[str, int]):
     def __missing__(self, word: str) -> int:
         number = len(self)
         if self._numbers is not None:
-            root = stem(word) if len(word) >= MIN_STEMMED_LENGTH else word
+            stems = len(word) >= MIN_STEMMED_LENGTH and word.isascii()
+            root = stem(word) if stems else word
             number = self._numbers.setdefault(root, number)
         self[word] = number
         return number
@@ -104,10 +151,10 @@ class Tokens:
     line_starts, line_lengths, line_texts: the lines that have tokens, and whose they are.
     """
 
-    def __init__(self, texts: Sequence[str], vocabulary: Vocabulary) -> None:
+    def __init__(self, texts: Sequence[str], vocabulary: Vocabulary, split: Split) -> None:
         flat, sizes = array("i"), array("q")
         for each in texts:
-            words = TOKEN_OR_NEWLINE.findall(each.lower())
+            words = split(each)
             flat.extend(map(vocabulary.__getitem__, words))
             sizes.append(len(words))
         ids = np.frombuffer(flat, np.int32) if flat else np.zeros(0, np.int32)
@@ -211,6 +258,15 @@ def _every_line_with_every_line(left: Tokens, right: Tokens) -> tuple[Ints, Ints
     line = np.repeat(np.arange(partners.size), partners)
     within = np.arange(line.size) - np.repeat(np.cumsum(partners) - partners, partners)
     return line, first[left.line_texts[line]] + within
+
+
+def _best(pairs: PairScores, sizes: Ints) -> PairScores:
+    """Of each record's pairs, which stand together, the first with the highest F-measure."""
+    record = np.repeat(np.arange(sizes.size), sizes)
+    highest = np.maximum.reduceat(pairs.f1, np.cumsum(sizes) - sizes)
+    winners = np.flatnonzero(pairs.f1 == highest[record])
+    _, first = np.unique(record[winners], return_index=True)
+    return PairScores(*(column[winners[first]] for column in pairs))
 
 
 def _joined(first: PairScores, second: PairScores) -> PairScores:

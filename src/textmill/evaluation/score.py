@@ -1,180 +1,243 @@
-"""Scores of a predictions file against a references file."""
+"""Scores of a predictions file against a references file, and against another system's."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal, get_args
 
-from msgspec import Struct, to_builtins
+from msgspec import Struct
 
-from textmill.errors import ParameterError
-from textmill.evaluation.base import ROUGE_TYPES, Metric
-from textmill.evaluation.join import Counts, Join, Pair, References, id_fields
+from textmill import __version__
+from textmill.errors import InputError, ParameterError
+from textmill.evaluation.base import ROUGE_TYPES
+from textmill.evaluation.fields import id_fields
+from textmill.evaluation.join import Join
+from textmill.evaluation.metrics import make_metrics, metric_names
+from textmill.evaluation.references import References
+from textmill.evaluation.results import Baseline, Score, Scores
+from textmill.evaluation.tokens import DEFAULT_TOKENIZER
+from textmill.words import counted
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from textmill.evaluation.comparing import Two
+    from textmill.evaluation.measuring import Measured
+    from textmill.evaluation.resampling import Draws, Triple
 
-BLOCK_PAIRS = 1024
+Mean = Literal["exact", "bootstrap-median"]
+Missing = Literal["zero", "skip", "fail"]
+MAX_SEED = 2**32 - 1
 
 
-class Score(Struct, frozen=True, kw_only=True):
-    """The mean of one metric over all pairs, from 0 to 1.
+class How(Struct, frozen=True, kw_only=True):
+    """All that decides the numbers besides the files.
 
-    value: the F-measure. signature: all that decides the number, as one line.
+    metrics: any of `METRICS`; None for `DEFAULT_METRICS`, with a source copy_rate too.
+    stemmer: compare the stems of English words. tokenizer: one of `TOKENIZERS`.
+    missing: references without a prediction score 0, are left out, or are refused.
+    mean: `bootstrap-median` gives ROUGE as `evaluate` does.
+    samples: sets of records drawn for intervals; 0 for none. seed: where drawing starts.
     """
 
-    name: str
-    value: float
-    precision: float
-    recall: float
-    signature: str
+    metrics: Sequence[str] | None = None
+    stemmer: bool = False
+    tokenizer: str = DEFAULT_TOKENIZER
+    missing: Missing = "zero"
+    mean: Mean = "exact"
+    samples: int = 1000
+    seed: int = 12345
+
+    def check(self) -> None:
+        """Raises `ParameterError` for what cannot be; metrics and tokenizer are checked later."""
+        for name, value, allowed in (
+            ("missing", self.missing, get_args(Missing)),
+            ("mean", self.mean, get_args(Mean)),
+        ):
+            if value not in allowed:
+                raise ParameterError(name, value, f"is none of {', '.join(allowed)}")
+        if self.samples < 0:
+            raise ParameterError("samples", self.samples, "must be 0 or more")
+        if not 0 <= self.seed <= MAX_SEED:
+            raise ParameterError("seed", self.seed, f"must be from 0 to {MAX_SEED}")
+        if self.mean != "exact" and not self.samples:
+            raise ParameterError("samples", 0, "mean=bootstrap-median needs samples")
+
+    def draws(self) -> Draws:
+        """What of it decides the draws."""
+        from textmill.evaluation.resampling import Draws
+
+        return Draws(samples=self.samples, seed=self.seed)
 
 
-class Scores(Struct, frozen=True, kw_only=True):
-    """The scores of one predictions file.
+class Sides(Struct, frozen=True, kw_only=True):
+    """The fields that are read.
 
-    predictions, references: the files. pred, ref: the fields that were compared; `pred` is None
-    when no row held a prediction.
-    scores: in the order they were asked for.
-    failures: how many of the references failed with each code.
-    notes: what a reader of the numbers should know, one sentence each.
+    on: the id; `PREDFIELD=REFFIELD` where the names differ. pred, baseline_pred: the predictions'
+    text, None to look for it. ref: the references' text or texts, None for the only text.
+    source: the text the model was given, in the references. by: the references' columns to slice
+    by.
     """
 
-    predictions: str
-    references: str
-    pred: str | None
-    ref: str
-    scores: tuple[Score, ...]
-    counts: Counts
-    failures: Mapping[str, int]
-    notes: tuple[str, ...] = ()
-
-    def __getitem__(self, name: str) -> Score:
-        """One score by name. Raises `KeyError` for one that was not asked for."""
-        for score in self.scores:
-            if score.name == name:
-                return score
-        raise KeyError(f"{name} was not scored, only {', '.join(s.name for s in self.scores)}")
-
-    @property
-    def rouge1(self) -> Score:
-        """ROUGE-1: words."""
-        return self["rouge1"]
-
-    @property
-    def rouge2(self) -> Score:
-        """ROUGE-2: pairs of neighbouring words."""
-        return self["rouge2"]
-
-    @property
-    def rougeL(self) -> Score:  # noqa: N802 — the field writes it so
-        """ROUGE-L: the longest common subsequence of the texts."""
-        return self["rougeL"]
-
-    @property
-    def rougeLsum(self) -> Score:  # noqa: N802
-        """ROUGE-Lsum: the longest common subsequences of their lines."""
-        return self["rougeLsum"]
-
-    def as_dict(self) -> dict[str, Any]:
-        """All of it as JSON values; the scores under their names."""
-        plain: dict[str, Any] = to_builtins(self)
-        plain["scores"] = {score.pop("name"): score for score in plain["scores"]}
-        return plain
-
-    def table(self) -> list[dict[str, str | float]]:
-        """One row per score: metric, f1, precision, recall, signature."""
-        return [
-            {
-                "metric": score.name,
-                "f1": score.value,
-                "precision": score.precision,
-                "recall": score.recall,
-                "signature": score.signature,
-            }
-            for score in self.scores
-        ]
+    on: str = "id"
+    pred: str | None = None
+    baseline_pred: str | None = None
+    ref: str | None = None
+    source: str | None = None
+    by: Sequence[str] = ()
 
 
-def score(
-    predictions: Path | str,
-    references: Path | str | Sequence[Path | str],
+def evaluate(
+    predictions: Path,
+    references: Sequence[Path],
     *,
-    on: str = "id",
-    pred: str | None = None,
-    ref: str | None = None,
-    metrics: Sequence[str] = ROUGE_TYPES,
-    stemmer: bool = False,
+    baseline: Path | None,
+    sides: Sides,
+    how: How,
 ) -> Scores:
-    """Score the predictions of one file against the references of another, or of several.
+    """Score the predictions of one file, and compare them with those of another.
 
-    Files are JSON Lines or Parquet, told by their content.
-    on: the field that joins them; `PREDFIELD=REFFIELD` where the names differ.
-    pred: the field of a prediction, text or a list of which the first counts. Default: the first
-        of generated_texts, generated_text, text and prediction that there is, else the only text.
-    ref: the field of a reference. Default: the only text in a row beside the id.
-    metrics: any of rouge1, rouge2, rougeL, rougeLsum (whose sentences are the text's lines).
-    stemmer: compare the stems of English words.
-
-    The means are over all references: one without a prediction counts as 0. Raises `InputError`
-    for files that cannot be read or joined and `ParameterError` for unknown metrics.
+    Raises `InputError` for files that cannot be read or joined, `ParameterError` for what `how`
+    cannot be, and `UsageError` where a metric needs what is not installed.
     """
-    from textmill.evaluation.rouge import Rouge
+    how.check()
+    names = metric_names(how.metrics, with_source=sides.source is not None)
+    metrics = make_metrics(names, stemmer=how.stemmer, tokenizer=how.tokenizer)
+    from textmill.evaluation.comparing import Two
+    from textmill.evaluation.measuring import Measured
+    from textmill.evaluation.records import Records
+    from textmill.evaluation.slicing import Slicer
 
-    if isinstance(metrics, str) or not metrics:
-        raise ParameterError("metrics", metrics, "must be a list of names")
-    metric = Rouge(metrics, stemmer=stemmer)
-    prediction_id, reference_id = id_fields(on)
-    paths = [references] if isinstance(references, str | Path) else references
-    held = References([Path(path) for path in paths], id_field=reference_id, field=ref)
-    join = Join(Path(predictions), held, id_field=prediction_id, field=pred)
-    values = _values(metric, join, len(held.texts))
+    prediction_id, reference_id = id_fields(sides.on)
+    wanted = References(
+        references, id_field=reference_id, field=sides.ref, source=sides.source, by=sides.by
+    )
+
+    def measured(path: Path, field: str | None) -> Measured:
+        join = Join(path, wanted, id_field=prediction_id, field=field)
+        return Measured(metrics, join, wanted, how.missing)
+
+    ours = measured(predictions, sides.pred)
+    two = Two(ours, measured(baseline, sides.baseline_pred or sides.pred)) if baseline else None
     return Scores(
         predictions=str(predictions),
-        references=held.label,
-        pred=join.field,
-        ref=held.field,
-        scores=tuple(_mean(name, metric, values[name]) for name in metric.names),
-        counts=join.counts,
-        failures=join.failures,
-        notes=_notes(join),
+        references=wanted.label,
+        pred=ours.join.field,
+        ref=wanted.field,
+        missing=how.missing,
+        scores=_scores(ours, wanted, how),
+        counts=ours.join.counts,
+        failures=ours.join.failures,
+        notes=_notes(ours, how),
+        baseline=_baseline(two, wanted, how) if two else None,
+        slices=Slicer(ours, two, how.draws()).slices(wanted),
+        records=Records(wanted, ours, two.theirs if two else None),
     )
 
 
-def _values(metric: Metric, join: Join, pairs: int) -> dict[str, NDArray[np.float64]]:
-    """Precision, recall and F-measure (rows) of every reference (columns), 0 for the unanswered."""
+def _scores(ours: Measured, wanted: References, how: How) -> tuple[Score, ...]:
+    intervals = _intervals(ours, how)
+    medians = _medians(ours, how) if how.mean == "bootstrap-median" else {}
+    scores = []
+    for name, metric in ours.metrics.items():
+        low, high = intervals.get(name, (None, None))
+        mean = "exact"
+        value = ours.value(name, ours.counted)
+        precision, recall = _precision_recall(ours, name)
+        if name in medians:
+            mean = how.mean
+            precision, recall, value = medians[name].mid.tolist()
+            low, high = float(medians[name].low[2]), float(medians[name].high[2])
+        scores.append(
+            Score(
+                name=name,
+                value=value,
+                low=low,
+                high=high,
+                precision=precision,
+                recall=recall,
+                n=int(ours.counted.sum()),
+                signature=_signature(metric.signature(name), wanted, how, mean),
+            )
+        )
+    return tuple(scores)
+
+
+def _precision_recall(ours: Measured, name: str) -> tuple[float, float] | tuple[None, None]:
+    if name not in ROUGE_TYPES:
+        return None, None
+    precision, recall, _ = (ours.sums(name, ours.counted) / int(ours.counted.sum())).tolist()
+    return precision, recall
+
+
+def _intervals(ours: Measured, how: How) -> dict[str, tuple[float, float] | tuple[None, None]]:
+    if not how.samples:
+        return {}
+    from textmill.evaluation.resampling import bounds
+
+    drawn = ours.drawn_values(ours.counted, how.draws())
+    return {name: bounds(values, int(ours.counted.sum())) for name, values in drawn.items()}
+
+
+def _medians(ours: Measured, how: How) -> dict[str, Triple]:
+    """ROUGE as `evaluate` has it: one generator for all types, in the order they were asked for."""
     import numpy as np
 
-    values = {name: np.zeros((3, pairs)) for name in metric.names}
-    for block in _blocks(iter(join)):
-        places, found, wanted = zip(*block, strict=True)
-        for name, scores in metric.score(found, wanted).items():
-            values[name][:, places] = scores
-    return values
+    from textmill.evaluation.resampling import median_of_bootstrap
+
+    rng = np.random.RandomState(how.seed)
+    return {
+        name: median_of_bootstrap(ours.rows[name][ours.counted], how.samples, rng)
+        for name in ours.metrics
+        if name in ROUGE_TYPES
+    }
 
 
-def _blocks(pairs: Iterator[Pair]) -> Iterator[list[Pair]]:
-    while block := list(islice(pairs, BLOCK_PAIRS)):
-        yield block
-
-
-def _mean(name: str, metric: Metric, values: NDArray[np.float64]) -> Score:
-    """The exact sum, rounded once, over n: the same for any order of the pairs."""
-    precision, recall, f1 = (math.fsum(row.tolist()) / row.size for row in values)
-    return Score(
-        name=name,
-        value=f1,
-        precision=precision,
-        recall=recall,
-        signature=metric.signature(name),
+def _signature(metric: str, wanted: References, how: How, mean: str) -> str:
+    """As in `rouge1|stem:no|tok:rouge-score|refs:1|missing:zero|mean:exact|ci:…|v:0.1.0`."""
+    drawn = f"bootstrap-{how.samples}-seed-{how.seed}" if how.samples else "no"
+    return (
+        f"{metric}|refs:{wanted.per_record}|missing:{how.missing}|mean:{mean}"
+        f"|ci:{drawn}|v:{__version__}"
     )
 
 
-def _notes(join: Join) -> tuple[str, ...]:
-    if not join.several:
-        return ()
-    return (f"{join.several} predictions hold several texts; the first of each was scored.",)
+def _baseline(two: Two, wanted: References, how: How) -> Baseline:
+    from textmill.evaluation.comparing import compare
+
+    theirs, draws = two.theirs.join, how.draws()
+    if not two.both.any():
+        raise InputError(
+            f"{two.ours.join.path} and {theirs.path} have no record in common that counts",
+            hint="with --missing zero all references count",
+        )
+    return Baseline(
+        predictions=str(theirs.path),
+        pred=theirs.field,
+        counts=theirs.counts,
+        failures=theirs.failures,
+        n=int(two.both.sum()),
+        comparisons=compare(two, wanted.ids, draws),
+        signature=f"paired-bootstrap:{draws.samples}|approximate-randomisation:{draws.trials}"
+        f"|seed:{draws.seed}|missing:{how.missing}|v:{__version__}",
+    )
+
+
+def _notes(ours: Measured, how: How) -> tuple[str, ...]:
+    join, notes = ours.join, []
+    if join.several:
+        hold = counted(join.several, "prediction holds", "predictions hold")
+        notes.append(f"{hold} several texts; the first was scored.")
+    if join.repeats:
+        first, second = join.repeats
+        notes.append(
+            f"{counted(join.counts.duplicate, 'id is', 'ids are')} answered more than once, and "
+            f"differently, which leaves no answer to score; for example in lines {first} and "
+            f"{second} of {join.path}."
+        )
+    if ours.wordless and how.tokenizer == DEFAULT_TOKENIZER:
+        notes.append(
+            f"{counted(ours.wordless, 'reference has', 'references have')} no word of a-z and 0-9, "
+            "which scores 0 with the tokenizer rouge-score; for other scripts there are unicode "
+            "and cjk."
+        )
+    return tuple(notes)

@@ -9,10 +9,23 @@ from textmill.core import JsonText, Record, Rejected
 
 
 class ByteStream(Protocol):
-    """A file's bytes, decompressed. Formats that need it (Parquet) also `seek` and `tell`."""
+    """A file's bytes, decompressed."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most `size` bytes; empty at the end only."""
+
+
+class SeekableStream(Protocol):
+    """A file's bytes as they are stored, for what is not read in order (Parquet, shards)."""
 
     def read(self, size: int = -1, /) -> bytes:
         """At most `size` bytes, all that is left if negative; empty at the end only."""
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """Move, as `io.IOBase.seek` does."""
+
+    def tell(self) -> int:
+        """The position in bytes."""
 
 
 class Reader(Protocol):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from textmill.core import JsonText, Record, Rejected
 from textmill.errors import ErrorCode
@@ -21,27 +22,47 @@ _MAX_PLANS = 256
 _MAX_COLUMNS_PLANNED = 256
 _MAX_UNUSED = 1000
 _MAX_NAME_CHARACTERS = 100
+_NO_IDS = {b"null": "null", b'""': "empty"}
 
 _decode_list = msgspec.json.Decoder(list[Raw]).decode
 _encode = msgspec.json.Encoder().encode
 _decode_any = msgspec.json.Decoder().decode
 
 
+class Nulled(Struct, frozen=True):
+    """How many values of a column JSON cannot say, and why it cannot say the first."""
+
+    count: int
+    why: str
+
+
+_NOTHING_LOST: Mapping[str, str] = {}
+
+
 class RecordBuilder:
     """Makes the records of one job, and remembers what it noticed. Not thread-safe.
 
-    `blank_lines`, `unused_columns` and `unseen_columns` tell about all rows so far.
+    `blank_lines`, `nulled`, `unused_columns` and `unseen_columns` tell about all rows so far.
     """
 
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
         self.blank_lines = 0
         """Lines that a reader skipped because they hold white space only."""
+        self.nulled: dict[str, Nulled] = {}
+        """Columns to keep or to join with values that JSON cannot say: those are null there."""
+        self._columns: dict[str, None] = {}
         self._unused: dict[str, None] = {}
         self._kept_seen: set[str] = set()
         self._id_field = shape.id_field
         self._takes_rows = shape.takes_rows
+        self._needed = shape.needed_columns
         self._plans: dict[tuple[str, ...], Plan] = {}
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns that rows had, in the order met; those that nothing asks for up to 1,000."""
+        return tuple(self._columns)
 
     @property
     def unused_columns(self) -> tuple[str, ...]:
@@ -60,14 +81,19 @@ class RecordBuilder:
         file: str,
         line: int,
         row: JsonText | None = None,
+        *,
+        lost: Mapping[str, str] = _NOTHING_LOST,
     ) -> Record | Rejected:
         """The row's record, or why it cannot be one.
 
         fields: the columns, values as JSON text. line: 1-based, where the row begins.
         row: the row as JSON, where it was JSON; else it is the object of its columns. Only an
         input filter and a join look at it.
+        lost: columns, null in `fields` and `row`, whose value JSON cannot say, and why.
         """
         try:
+            if lost:
+                self._check_lost(lost)
             if not self._takes_rows:
                 return self.record(fields, ordinal, file, line)
             source = untouched(object_text(fields) if row is None else row.strip(_WHITE))
@@ -76,7 +102,18 @@ class RecordBuilder:
                 fields, ordinal, file, line, source=source if self.shape.join else None
             )
         except Unfit as error:
-            return rejected(error, self.id_of(fields, ordinal), ordinal, file, line)
+            id_ = None if self._id_field in lost else self.id_of(fields, ordinal)
+            return rejected(error, id_, ordinal, file, line)
+
+    def _check_lost(self, lost: Mapping[str, str]) -> None:
+        """Raise `Unfit` if the record needs a value that is lost; count it if it is written."""
+        for name, why in lost.items():
+            if name in self._needed:
+                raise Unfit(ErrorCode.BAD_RECORD, f"{quoted(name)} {why}")
+        for name, why in lost.items():
+            if self.shape.join or name in self.shape.keep:
+                before = self.nulled.get(name, Nulled(0, why))
+                self.nulled[name] = Nulled(before.count + 1, before.why)
 
     def id_of(self, fields: Fields, ordinal: int) -> JsonText | None:
         """The id of a row, whether it can become a record or not."""
@@ -129,7 +166,10 @@ class RecordBuilder:
         raw = fields.get(self._id_field)
         if raw is None:
             raise _missing_id(self._id_field, fields)
-        return untouched(raw)
+        value = untouched(raw)
+        if value in _NO_IDS:
+            raise _no_id(self._id_field, value)
+        return value
 
     def _texts(self, fields: Fields) -> tuple[str, ...]:
         if self.shape.prompt is not None:
@@ -149,6 +189,10 @@ class RecordBuilder:
         """Plan for a set of columns not met before, remembered within limits."""
         plan = plan_columns(self.shape, fields)
         self._kept_seen.update(name for name, _ in plan.kept)
+        wanted = self.shape.data_columns
+        for name in fields:
+            if len(self._columns) < _MAX_UNUSED or name in wanted:
+                self._columns[name] = None
         for name in () if self.shape.join else plan.unused:
             if len(self._unused) < _MAX_UNUSED:
                 self._unused[name[:_MAX_NAME_CHARACTERS]] = None
@@ -231,6 +275,15 @@ def _missing_id(id_field: str, fields: Fields) -> Unfit:
         ErrorCode.MISSING_FIELD,
         f"there is no {quoted(id_field)}; the record has {listed(fields)}: name the column that "
         f"holds the id (--id FIELD) or number the records (--id {ORDINAL_ID})",
+    )
+
+
+def _no_id(id_field: str, value: JsonText) -> Unfit:
+    return Unfit(
+        ErrorCode.MISSING_FIELD,
+        f"{quoted(id_field)} is {_NO_IDS[value]}, which tells no record from another: give the "
+        "record an id, name another column that holds it (--id FIELD) or number the records "
+        f"(--id {ORDINAL_ID})",
     )
 
 

@@ -20,18 +20,28 @@ from msgspec import Struct
 
 from textmill.core import JsonText, Record, Rejected
 from textmill.errors import ErrorCode, InputError
+from textmill.records.base import ByteStream
 from textmill.records.builder import RecordBuilder, rejected
-from textmill.records.lines import MAX_LINE_BYTES, ByteSource
+from textmill.records.lines import MAX_LINE_BYTES
 from textmill.records.quoted import QUOTED, BrokenRow, Rows, cut_rows
 from textmill.records.shape import ORDINAL_ID, plan_columns
 from textmill.records.strict import decode_string
 from textmill.records.unfit import Unfit, listed, not_utf8, quoted
+from textmill.words import counted
 
 COMMA = b","
 TAB = b"\t"
 
 MAX_HEADER_BYTES = 1024 * 1024
 """A longer first row names no columns: the file is something else."""
+
+_CONVERT = "write it with commas, for example with csvformat -d '{}'"
+_OTHER_MARKS = {
+    ",": ("commas", "read it as CSV (--input-format csv)"),
+    "\t": ("tabs", "read it as TSV (--input-format tsv)"),
+    ";": ("semicolons", _CONVERT.format(";")),
+    "|": ("bars", _CONVERT.format("|")),
+}
 
 _encode = msgspec.json.Encoder().encode
 _decode_any = msgspec.json.Decoder().decode
@@ -60,7 +70,7 @@ class DelimitedReader:
         self._cells = _Cells(delimiter)
 
     def read(
-        self, source: ByteSource, file: str, first_ordinal: int = 0
+        self, source: ByteStream, file: str, first_ordinal: int = 0
     ) -> Iterator[list[Record | Rejected]]:
         """All rows of one file, in order, a block at a time (256 KiB of input).
 
@@ -82,7 +92,7 @@ class DelimitedReader:
             if rows:
                 yield rows
 
-    def count(self, source: ByteSource, file: str = "the input") -> int:
+    def count(self, source: ByteStream, file: str = "the input") -> int:
         """How many rows `read` yields, and the blank lines that it skips.
 
         Raises `InputError` as `read` does for a header that cannot be one.
@@ -118,7 +128,17 @@ class DelimitedReader:
         except UnicodeDecodeError as error:
             raise _bad_header(file, not_utf8(row, error.start, "row")) from error
         _check_names(names, file)
+        if len(names) == 1:
+            self._check_delimiter(names[0], file)
         return Columns(names, plan_columns(self.builder.shape, names).params)
+
+    def _check_delimiter(self, header: str, file: str) -> None:
+        """Raise `InputError` if the only column is surely several with something else between."""
+        wanted = self.builder.shape.data_columns
+        for mark, (what, hint) in _OTHER_MARKS.items():
+            names = [name.strip().strip('"') for name in header.split(mark)]
+            if len(names) > 1 and header not in wanted and not wanted.isdisjoint(names):
+                raise InputError(f"{file}: its columns are separated by {what}", hint=hint)
 
     def _is_blank(self, row: bytes) -> bool:
         if row.strip(self._white):
@@ -270,12 +290,9 @@ def _check_count(found: int, columns: Sequence[str] | None) -> None:
     )
     raise Unfit(
         ErrorCode.BAD_RECORD,
-        f"the row has {_cells(found)}, the header {len(columns)} ({listed(columns)}): {reason}",
+        f"the row has {counted(found, 'cell')}, the header {len(columns)} ({listed(columns)}):"
+        f" {reason}",
     )
-
-
-def _cells(count: int) -> str:
-    return f"{count:,} cell" if count == 1 else f"{count:,} cells"
 
 
 def _broken(row: BrokenRow, max_row_bytes: int) -> Unfit:

@@ -13,24 +13,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from importlib import import_module
-from typing import Any, Literal, get_args
+from pathlib import PurePosixPath
+from typing import Any, Literal, cast
 
-from textmill.errors import UsageError
+from textmill.errors import InputError, UsageError
 from textmill.records.base import Reader, Writer
 from textmill.records.builder import RecordBuilder
 from textmill.records.delimited import COMMA, TAB, DelimitedReader
 from textmill.records.jsonl import JsonlReader
+from textmill.records.kinds import foreign_kind
 from textmill.records.openai import OpenAIReader, OpenAIWriter
 from textmill.records.openai_request import ANSWER_COLUMN, CUSTOM_ID
+from textmill.records.python_rows import PythonReader
 from textmill.records.strict import parse_object
 from textmill.records.textlines import LinesReader
 from textmill.records.unfit import Unfit
 from textmill.records.writers import DelimitedWriter, JsonlWriter, check_table_columns
 
-Format = Literal["jsonl", "csv", "tsv", "lines", "openai", "parquet"]
+Format = Literal["jsonl", "csv", "tsv", "lines", "openai", "parquet", "python"]
+"""`python`: dicts from Python, which no file holds."""
 
-INPUT_FORMATS: tuple[Format, ...] = get_args(Format)
+INPUT_FORMATS: tuple[Format, ...] = ("jsonl", "csv", "tsv", "lines", "openai", "parquet")
 OUTPUT_FORMATS: tuple[Format, ...] = ("jsonl", "csv", "tsv", "openai", "parquet")
 
 HEAD_BYTES = 65536
@@ -47,6 +50,9 @@ _ENDINGS: dict[str, Format] = {
     ".parquet": "parquet",
 }
 _DELIMITERS = {"csv": COMMA, "tsv": TAB}
+DELIMITED: frozenset[Format] = frozenset({"csv", "tsv"})
+"""Formats with a header and cells that a character separates."""
+
 _COMPRESSED = (".gz", ".zst")
 _PARQUET_MAGIC = b"PAR1"
 _BOM = b"\xef\xbb\xbf"
@@ -73,9 +79,18 @@ def detect_input(name: str, head: bytes) -> Format:
 def detect_output(name: str, input_format: Format = "jsonl") -> Format:
     """The format of an output by its name; requests in OpenAI's format are answered in kind.
 
-    Raises `UsageError` for `.txt`: a text may hold line ends, so lines could not be told apart.
+    A name without an ending is JSON Lines. Raises `UsageError` for an ending that is unknown, and
+    for `.txt`: a text may hold line ends, so lines could not be told apart.
     """
-    found = _by_ending(name) or "jsonl"
+    found = _by_ending(name)
+    if found is None and _other_ending(name):
+        raise UsageError(
+            f"the ending of {name} names no format that is written",
+            hint="name the output .jsonl, .csv, .tsv or .parquet, with .gz or .zst after it to"
+            " compress; or give its format (--format jsonl)",
+        )
+    if found is None:
+        found = "jsonl"
     if found == "lines":
         raise UsageError(
             f"{name} would be plain lines, but a generated text may hold line ends",
@@ -84,11 +99,26 @@ def detect_output(name: str, input_format: Format = "jsonl") -> Format:
     return "openai" if found == "jsonl" and input_format == "openai" else found
 
 
+def check_kind(name: str, head: bytes) -> None:
+    """Raise `InputError` for a file that holds no rows, by its first bytes, decompressed."""
+    kind = foreign_kind(head)
+    if kind is not None:
+        raise InputError(f"{name} is {kind.name}", hint=kind.hint)
+
+
 def _by_ending(name: str) -> Format | None:
     plain = name.lower()
     for ending in _COMPRESSED:
         plain = plain.removesuffix(ending)
     return next((kind for ending, kind in _ENDINGS.items() if plain.endswith(ending)), None)
+
+
+def _other_ending(name: str) -> str:
+    """The ending of a name that is no format's; empty if it has none."""
+    plain = name.lower()
+    for ending in _COMPRESSED:
+        plain = plain.removesuffix(ending)
+    return PurePosixPath(plain).suffix
 
 
 def _is_request(text: bytes) -> bool:
@@ -139,7 +169,9 @@ def needs_details(output_format: Format) -> bool:
 def check_format(format_: Format) -> None:
     """Raise `UsageError` if a library that the format needs is not installed."""
     if format_ == "parquet":
-        import_module("textmill.records.parquet").pyarrow_parquet()
+        from textmill.records.parquet import pyarrow_parquet
+
+        pyarrow_parquet()
 
 
 def open_reader(format_: Format, builder: RecordBuilder) -> Reader:
@@ -150,10 +182,13 @@ def open_reader(format_: Format, builder: RecordBuilder) -> Reader:
         return LinesReader(builder)
     if format_ == "openai":
         return OpenAIReader(builder)
+    if format_ == "python":
+        return PythonReader(builder)
     if format_ == "parquet":
-        module = import_module("textmill.records.parquet")
-        reader: Reader = module.ParquetReader(builder, whole_rows=builder.shape.takes_rows)
-        return reader
+        from textmill.records.parquet import ParquetReader
+
+        # A `Reader` of sources that can also seek.
+        return cast(Reader, ParquetReader(builder, whole_rows=builder.shape.takes_rows))
     return JsonlReader(builder)
 
 
@@ -170,7 +205,7 @@ def open_writer(
     if format_ == "openai":
         return OpenAIWriter(model)
     if format_ == "parquet":
-        module = import_module("textmill.records.parquet_writer")
-        writer: Writer = module.ParquetWriter(parquet_columns)
-        return writer
+        from textmill.records.parquet_writer import ParquetWriter
+
+        return ParquetWriter(parquet_columns)
     return JsonlWriter()

@@ -14,10 +14,10 @@ from msgspec import Raw
 
 from textmill.core import JsonText, Record, Rejected
 from textmill.errors import ErrorCode
+from textmill.records.base import ByteStream
 from textmill.records.builder import RecordBuilder, rejected, untouched
 from textmill.records.lines import (
     MAX_LINE_BYTES,
-    ByteSource,
     Lines,
     LongLine,
     count_lines,
@@ -52,7 +52,7 @@ class JsonlReader:
         self._leading_id_pattern = _leading_id_pattern(self._id_field)
 
     def read(
-        self, source: ByteSource, file: str, first_ordinal: int = 0
+        self, source: ByteStream, file: str, first_ordinal: int = 0
     ) -> Iterator[list[Record | Rejected]]:
         """All rows of one file, in order, a block at a time (256 KiB of input).
 
@@ -68,7 +68,7 @@ class JsonlReader:
             if rows:
                 yield rows
 
-    def count(self, source: ByteSource, file: str = "the input") -> int:  # noqa: ARG002  such a file is never damaged
+    def count(self, source: ByteStream, file: str = "the input") -> int:  # noqa: ARG002  such a file is never damaged
         """How many lines there are, blank ones included; `read` skips those."""
         return count_lines(source)
 

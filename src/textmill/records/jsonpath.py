@@ -21,9 +21,6 @@ from textmill.core import JsonText
 from textmill.errors import ErrorCode, UsageError
 from textmill.records.unfit import Unfit, listed, quoted
 
-SAGEMAKER_MAX_CHARACTERS = 63
-"""The longest path that SageMaker's API takes. Nothing else needs the limit."""
-
 _SUPPORTED = (
     "supported: $  .name  ['a','b']  *  [0]  [-1]  [0,2]  and one range [1:4], its end not included"
 )
@@ -92,15 +89,6 @@ class Path(Struct, frozen=True):
 
 def _in_quotes(name: str) -> str:
     return "'" + name.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
-def check_sagemaker_length(text: str) -> None:
-    """Raise `UsageError` for a path that SageMaker's API would refuse as too long."""
-    if len(text) > SAGEMAKER_MAX_CHARACTERS:
-        raise UsageError(
-            f"the path {text!r} has {len(text)} characters; the API takes at most "
-            f"{SAGEMAKER_MAX_CHARACTERS}"
-        )
 
 
 def select(path: Path, value: JsonText) -> JsonText:

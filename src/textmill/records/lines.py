@@ -7,9 +7,10 @@ start of the stream is dropped. The last line needs no end.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
 
 from msgspec import Struct
+
+from textmill.records.base import ByteStream
 
 MAX_LINE_BYTES = 16 * 1024 * 1024
 """A longer line is not held in memory but reported as a `LongLine`."""
@@ -21,13 +22,6 @@ BLOCK_BYTES = 256 * 1024
 """How much of a stream is read at once."""
 
 _BOM = b"\xef\xbb\xbf"
-
-
-class ByteSource(Protocol):
-    """Anything with `read`."""
-
-    def read(self, size: int, /) -> bytes:
-        """At most `size` bytes; empty at the end only."""
 
 
 class Lines(Struct, frozen=True):
@@ -46,7 +40,7 @@ class LongLine(Struct, frozen=True):
 
 
 def read_lines(
-    source: ByteSource, *, max_line_bytes: int = MAX_LINE_BYTES
+    source: ByteStream, *, max_line_bytes: int = MAX_LINE_BYTES
 ) -> Iterator[Lines | LongLine]:
     """All lines of `source`, in order, a block at a time.
 
@@ -77,7 +71,7 @@ def read_lines(
         yield Lines(number, [unfinished.text()])
 
 
-def read_blocks(source: ByteSource, size: int) -> Iterator[bytes]:
+def read_blocks(source: ByteStream, size: int) -> Iterator[bytes]:
     """The stream's bytes in blocks of at most `size`, without a byte order mark at its start."""
     start = b""
     while len(start) < len(_BOM) and (data := source.read(size)):
@@ -121,7 +115,7 @@ class Unfinished:
         return LongLine(number, self.size_bytes, self.text())
 
 
-def count_lines(source: ByteSource) -> int:
+def count_lines(source: ByteStream) -> int:
     """How many lines `source` has; the last needs no end."""
     lines, last = 0, b"\n"
     for data in read_blocks(source, BLOCK_BYTES):

@@ -15,9 +15,10 @@ from msgspec import Raw, Struct
 
 from textmill.core import FinishReason, JsonText, Record, Rejected
 from textmill.errors import UsageError
+from textmill.records.base import ByteStream
 from textmill.records.builder import RecordBuilder
 from textmill.records.jsonl import JsonlReader
-from textmill.records.lines import MAX_LINE_BYTES, ByteSource
+from textmill.records.lines import MAX_LINE_BYTES
 from textmill.records.openai_request import CHAT_URL, CUSTOM_ID, request_columns
 from textmill.records.results import json_string
 
@@ -51,12 +52,12 @@ class OpenAIReader:
         )
 
     def read(
-        self, source: ByteSource, file: str, first_ordinal: int = 0
+        self, source: ByteStream, file: str, first_ordinal: int = 0
     ) -> Iterator[list[Record | Rejected]]:
         """All rows of one file, in order, a block at a time (256 KiB of input)."""
         return self._lines.read(source, file, first_ordinal)
 
-    def count(self, source: ByteSource, file: str = "the input") -> int:
+    def count(self, source: ByteStream, file: str = "the input") -> int:
         """How many lines there are, blank ones included; `read` skips those."""
         return self._lines.count(source, file)
 

@@ -86,6 +86,8 @@ def request_columns(fields: Fields, shape: Shape) -> dict[str, JsonText]:
         if name not in _ENVELOPE:
             raise _bad(f"{quoted(name)} is unknown beside custom_id, method, url and body")
     custom_id = _needed(fields, CUSTOM_ID)
+    if custom_id in (b"null", b'""'):
+        raise Unfit(ErrorCode.MISSING_FIELD, "custom_id is empty: give each request one of its own")
     if custom_id[:1] != b'"':
         raise _bad("custom_id is not a string")
     if _text_or_none(fields, "method") not in (None, "POST"):

@@ -4,7 +4,8 @@ A file is read row group by row group and page by page, only those columns that 
 Values become JSON text (`arrow_json`), so that a Parquet input gives the records that the same
 rows as JSON Lines would give. Two things differ, because a table has every column in every row:
 null in a column named like a generation parameter means that the row does not set it, and a value
-that JSON cannot say (NaN, bytes) spoils its row only if something reads the column.
+that JSON cannot say (NaN, bytes) spoils its row only if the record needs it, as its id, text or
+parameter; in a column that is only copied, it is null, and counted.
 
 Needs the extra `textmill[parquet]`.
 """
@@ -15,15 +16,16 @@ import io
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw
 
 from textmill.core import JsonText, Record, Rejected
-from textmill.errors import ErrorCode, InputError, TextmillError, UsageError
-from textmill.records.builder import RecordBuilder, rejected
+from textmill.errors import InputError, TextmillError, UsageError
+from textmill.records.base import SeekableStream
+from textmill.records.builder import RecordBuilder
 from textmill.records.parquet_columns import ParquetColumns, columns_of_schema
-from textmill.records.unfit import Unfit, listed, quoted
+from textmill.records.unfit import listed
 
 if TYPE_CHECKING:
     from textmill.records.arrow_json import Cell
@@ -37,19 +39,6 @@ _READ_AHEAD_BYTES = 64 << 10
 
 _NULL = Raw(b"null")
 _NO_TEXT = Raw(b'""')
-
-
-class SeekableStream(Protocol):
-    """A file's bytes, not decompressed: Parquet is read from its end."""
-
-    def read(self, size: int = -1, /) -> bytes:
-        """At most `size` bytes, all that is left if negative; empty at the end only."""
-
-    def seek(self, offset: int, whence: int = 0, /) -> int:
-        """Move, as `io.IOBase.seek` does."""
-
-    def tell(self) -> int:
-        """The position in bytes."""
 
 
 class ParquetReader:
@@ -137,19 +126,15 @@ class _RowMaker:
 
     def _row(self, cells: Sequence[Cell], ordinal: int, line: int) -> Record | Rejected:
         fields: dict[str, Raw] = dict(self._blanks)
-        error = None
+        lost: dict[str, str] = {}
         for name, cell in zip(self._names, cells, strict=True):
             if not isinstance(cell, bytes):
-                error = error or Unfit(ErrorCode.BAD_RECORD, f"{quoted(name)} {cell.reason}")
-                del fields[name]
+                fields[name], lost[name] = _NULL, cell.reason
             elif cell == b"null" and name in self._parameters:
                 del fields[name]
             else:
                 fields[name] = Raw(cell)
-        if error is None:
-            return self._builder.build(fields, ordinal, self._file, line)
-        id_ = self._builder.id_of(fields, ordinal)
-        return rejected(error, id_, ordinal, self._file, line)
+        return self._builder.build(fields, ordinal, self._file, line, lost=lost)
 
 
 class _Table:
@@ -183,8 +168,9 @@ class _Table:
         wanted = list(names) or self.names[:1]  # rows cannot be counted on without a column
         rows = 0
         for index in range(self._file.num_row_groups):
-            for batch in self._row_group(index, wanted):
-                with damage_reported(self._file_name):
+            place = self._place(index, rows)
+            for batch in self._row_group(index, wanted, place):
+                with damage_reported(place):
                     columns = [json_texts(batch.column(name)) for name in names]
                 rows += batch.num_rows
                 yield columns, batch.num_rows
@@ -193,19 +179,28 @@ class _Table:
                 self._file_name, f"it has {rows:,} rows, and by its footer {self.row_count:,}"
             )
 
-    def _row_group(self, index: int, names: Sequence[str]) -> Iterator[Any]:
+    def _place(self, index: int, before: int) -> str:
+        """A row group as messages name it. `before`: the rows that stand before it."""
         with damage_reported(self._file_name):
+            count = self._file.metadata.row_group(index).num_rows
+        return (
+            f"{self._file_name}, row group {index + 1:,} of {self._file.num_row_groups:,}"
+            f" (rows {before + 1:,} to {before + count:,})"
+        )
+
+    def _row_group(self, index: int, names: Sequence[str], place: str) -> Iterator[Any]:
+        with damage_reported(place):
             batches = self._file.iter_batches(
                 batch_size=_batch_rows(self._file.metadata.row_group(index)),
                 row_groups=[index],
                 columns=list(names),
                 use_threads=False,
             )
-        while (batch := self._next(batches)) is not None:
+        while (batch := self._next(batches, place)) is not None:
             yield batch
 
-    def _next(self, batches: Iterator[Any]) -> Any:
-        with damage_reported(self._file_name):
+    def _next(self, batches: Iterator[Any], place: str) -> Any:
+        with damage_reported(place):
             return next(batches, None)
 
 
@@ -273,7 +268,10 @@ def _refuse_repeats(names: Sequence[str], file: str) -> None:
 
 @contextmanager
 def damage_reported(file: str) -> Iterator[None]:
-    """Turn what pyarrow raises for a file that it cannot read into `InputError`."""
+    """Turn what pyarrow raises for a file that it cannot read into `InputError`.
+
+    file: its name, and where in it, for the message.
+    """
     pyarrow_parquet()
     import pyarrow
 
@@ -308,5 +306,5 @@ def _damaged(file: str, reason: str) -> InputError:
         )
     return InputError(
         f"{file} is damaged, or uses a feature of Parquet that is not supported: {reason}",
-        hint="fetch or make it again",
+        hint="fetch or make it again; with a mended file it is another job (--fresh)",
     )

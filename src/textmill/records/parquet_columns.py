@@ -30,14 +30,6 @@ class ParquetColumns(Struct, frozen=True):
     schema: bytes
 
 
-def text_columns(shape: Shape) -> ParquetColumns:
-    """Everything as text, ordinals as integers: right for every input, best for none."""
-    import pyarrow as pa
-
-    id_type = pa.int64() if shape.id_field == ORDINAL_ID else pa.string()
-    return _packed([(ID, id_type), *((name, pa.string()) for name in shape.keep)])
-
-
 def columns_of_schema(shape: Shape, schema: Any) -> ParquetColumns:
     """The columns that a Parquet input with this Arrow schema leads to."""
     import pyarrow as pa

@@ -13,11 +13,11 @@ from enum import Enum, auto
 
 from msgspec import Struct
 
+from textmill.records.base import ByteStream
 from textmill.records.lines import (
     BLOCK_BYTES,
     HEAD_BYTES,
     MAX_LINE_BYTES,
-    ByteSource,
     Unfinished,
     read_blocks,
 )
@@ -65,7 +65,7 @@ class _State(Enum):
 
 
 def cut_rows(
-    source: ByteSource, delimiter: bytes, *, max_row_bytes: int = MAX_LINE_BYTES
+    source: ByteStream, delimiter: bytes, *, max_row_bytes: int = MAX_LINE_BYTES
 ) -> Iterator[Rows | BrokenRow]:
     """All rows of `source`, blank lines included, in order, a block at a time.
 

@@ -75,6 +75,13 @@ class Shape(Struct, frozen=True, kw_only=True):
         return self.join or self.input_filter is not None
 
     @property
+    def needed_columns(self) -> frozenset[str]:
+        """The columns without whose value there is no record; kept ones are only copied."""
+        text = self.prompt.columns if self.prompt else {TEXT_FIELD}
+        params = self.parameters - self.data_columns if self.record_params else frozenset()
+        return frozenset({self.id_field, *text}) | params
+
+    @property
     def data_columns(self) -> frozenset[str]:
         """The columns that are read as data, so they are no parameters whatever their name."""
         text = self.prompt.columns if self.prompt else {TEXT_FIELD}

@@ -13,25 +13,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from itertools import chain
-from typing import Protocol
 
 from msgspec import Struct
 
 from textmill.errors import UsageError
+from textmill.records.base import SeekableStream
 
 _SHARD = re.compile(r"([0-9]{1,9})/([0-9]{1,9})")
 _BLOCK_BYTES = 64 * 1024
 _BOM = b"\xef\xbb\xbf"
-
-
-class SeekableStream(Protocol):
-    """A file's bytes as they are stored."""
-
-    def read(self, size: int = -1, /) -> bytes:
-        """At most `size` bytes; empty at the end only."""
-
-    def seek(self, offset: int, whence: int = 0, /) -> int:
-        """Move to a position counted in bytes from the start."""
 
 
 class Shard(Struct, frozen=True):

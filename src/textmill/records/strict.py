@@ -15,9 +15,8 @@ import msgspec
 from msgspec import Raw
 
 from textmill.core import JsonText
-from textmill.errors import ErrorCode, InputError
-from textmill.records.lines import ByteSource, LongLine, read_lines
-from textmill.records.unfit import Unfit, quoted
+from textmill.errors import ErrorCode
+from textmill.records.unfit import Unfit
 
 MAX_NESTING = 100
 """Levels of arrays and objects, the line's own included. A fixed number, because the decoder's own
@@ -184,28 +183,3 @@ def _explain_syntax(line: bytes, message: str) -> str:
     if word := _NOT_JSON.match(line, start):
         what = f"{word[0].decode()} is not a JSON value"
     return f"not JSON: {what} at byte {at + 1}"
-
-
-def read_json_lines(source: ByteSource, name: str) -> Iterator[tuple[int, dict[str, JsonText]]]:
-    """Each line's 1-based number and its columns, values as JSON text; blank lines are skipped.
-
-    For files that must be right as a whole, such as predictions and references. Raises
-    `InputError` naming `name` and the line for the first line that is not one strict JSON object.
-    """
-    for block in read_lines(source):
-        if isinstance(block, LongLine):
-            raise InputError(f"{name}, line {block.number}: {block.size_bytes:,} bytes is too long")
-        for number, line in enumerate(block.lines, block.first):
-            if not is_blank(line):
-                yield number, _whole_object(line, f"{name}, line {number}")
-
-
-def _whole_object(line: bytes, where: str) -> dict[str, JsonText]:
-    try:
-        fields = parse_object(line)
-    except Unfit as error:
-        raise InputError(f"{where}: {error.message}") from error
-    key = repeated_key(line, fields)
-    if key is not None:
-        raise InputError(f"{where}: the key {quoted(key)} appears twice")
-    return {name: bytes(value) for name, value in fields.items()}

@@ -13,8 +13,9 @@ import msgspec
 
 from textmill.core import Record, Rejected
 from textmill.errors import ErrorCode, UsageError
+from textmill.records.base import ByteStream
 from textmill.records.builder import RecordBuilder, rejected
-from textmill.records.lines import MAX_LINE_BYTES, ByteSource, LongLine, count_lines, read_lines
+from textmill.records.lines import MAX_LINE_BYTES, LongLine, count_lines, read_lines
 from textmill.records.shape import ORDINAL_ID, TEXT_FIELD
 from textmill.records.strict import is_blank
 from textmill.records.unfit import Unfit, not_utf8, quoted
@@ -39,7 +40,7 @@ class LinesReader:
         self._max_line_bytes = max_line_bytes
 
     def read(
-        self, source: ByteSource, file: str, first_ordinal: int = 0
+        self, source: ByteStream, file: str, first_ordinal: int = 0
     ) -> Iterator[list[Record | Rejected]]:
         """All rows of one file, in order, a block at a time (256 KiB of input)."""
         ordinal = first_ordinal
@@ -57,7 +58,7 @@ class LinesReader:
             if rows:
                 yield rows
 
-    def count(self, source: ByteSource, file: str = "the input") -> int:  # noqa: ARG002  such a file is never damaged
+    def count(self, source: ByteStream, file: str = "the input") -> int:  # noqa: ARG002  such a file is never damaged
         """How many lines there are, blank ones included; `read` skips those."""
         return count_lines(source)
 

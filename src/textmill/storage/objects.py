@@ -16,15 +16,10 @@ import msgspec
 
 from textmill.errors import InputError, OutputError
 from textmill.storage.base import Entry
-from textmill.storage.bucket import (
-    Address,
-    Bucket,
-    Found,
-    StoreOptions,
-    Upload,
-    shared_bucket,
-)
+from textmill.storage.bucket import Bucket, Found, shared_bucket
+from textmill.storage.connecting import Address, StoreOptions
 from textmill.storage.lease import Lease
+from textmill.storage.uploads import Upload
 
 _SEGMENT_BYTES = 4 << 20
 _LEAST_READ_BYTES, _MOST_READ_BYTES = 256 << 10, 8 << 20
@@ -99,7 +94,7 @@ class ObjectStore:
 
     def target(self, name: str) -> Upload:
         """A multipart upload, completed by `commit`, which checks the lock as well."""
-        return self._bucket.upload(self._key(name, OutputError), self.check_lease)
+        return Upload(self._bucket, self._key(name, OutputError), self.check_lease)
 
     def log(self, name: str) -> ObjectLog:
         """A log of segments."""

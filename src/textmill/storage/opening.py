@@ -13,7 +13,7 @@ import msgspec
 
 from textmill.errors import InputError, UsageError
 from textmill.storage.base import InputFile, Store
-from textmill.storage.bucket import SCHEMES, Address, StoreOptions
+from textmill.storage.connecting import SCHEMES, Address, StoreOptions
 from textmill.storage.inputs import expand_inputs
 from textmill.storage.local import LocalStore
 from textmill.storage.objects import ObjectStore
@@ -94,9 +94,13 @@ def _object(url: str, options: StoreOptions) -> InputFile:
     store, name = open_store(url, options)
     entry = store.stat(name)
     if entry is None:
+        below = store.names(
+            f"{name}/"
+        )  # raises if there is no such bucket, which a head cannot tell
+        hint = "check the name; * is not expanded in a URL"
         raise InputError(
             f"there is no object {url}",
-            hint="check bucket and name; a prefix ends in /, and * is not expanded in a URL",
+            hint=f"a prefix ends in /: write {url}/ for what is below it" if below else hint,
         )
     return InputFile(path=url, size_bytes=entry.size_bytes)
 

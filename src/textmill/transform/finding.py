@@ -6,15 +6,13 @@ import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
-
 from textmill.errors import UsageError
 from textmill.storage.base import Store, input_errors
-from textmill.storage.bucket import StoreOptions
+from textmill.storage.connecting import StoreOptions
 from textmill.storage.local import LocalStore
 from textmill.storage.opening import is_url, open_store
 from textmill.transform.job import JobFolder
-from textmill.transform.status import is_ours, read_manifest
+from textmill.transform.manifest import output_of, read_manifest
 
 _FOLDER, _DESCRIPTION, _MANIFEST = ".job", ".job/job.json", ".manifest.json"
 
@@ -41,7 +39,7 @@ def is_there(folder: JobFolder) -> bool:
         return True
     if folder.store.stat(folder.manifest_name) is None:
         return False
-    return _output_of(folder.store, folder.manifest_name) == folder.name
+    return output_of(folder.store, folder.manifest_name) == folder.name
 
 
 def no_such_job(folder: JobFolder, name: str) -> UsageError:
@@ -80,7 +78,7 @@ def _folder(store: Store, given: str) -> JobFolder:
     if not given.endswith(_MANIFEST):
         return JobFolder(store, given)
     if store.stat(given) is not None:
-        output = _output_of(store, given)
+        output = output_of(store, given)
         if output is None:
             read_manifest(store, given)  # says what is wrong with it
         return JobFolder(store, output or given)
@@ -122,20 +120,5 @@ def _outputs(store: Store, names: Sequence[str]) -> list[str]:
     over."""
     here = [name for name in names if "/" not in name and name.endswith(_MANIFEST)]
     unfinished = {name.removesuffix(_DESCRIPTION) for name in names if name.endswith(_DESCRIPTION)}
-    finished = {output for name in here if (output := _output_of(store, name)) is not None}
+    finished = {output for name in here if (output := output_of(store, name)) is not None}
     return sorted(finished | {name for name in unfinished if "/" not in name})
-
-
-def _output_of(store: Store, manifest: str) -> str | None:
-    """The output that a manifest is of; a guess if it is damaged, None if it is no job's."""
-    guess = manifest.removesuffix(_MANIFEST) + ".jsonl"
-    try:
-        found = msgspec.json.decode(store.read(manifest) or b"")
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return guess
-    if not is_ours(found):
-        return None
-    try:
-        return str(found["outputs"][0]["name"])
-    except (LookupError, TypeError):
-        return guess

@@ -19,10 +19,11 @@ from textmill.catalog.fetch import Transfer
 from textmill.catalog.hub import Hub
 from textmill.errors import InputError, UsageError
 from textmill.records.base import ByteStream
-from textmill.records.formats import HEAD_BYTES, INPUT_FORMATS, Format, detect_input
+from textmill.records.formats import HEAD_BYTES, INPUT_FORMATS, Format, check_kind, detect_input
+from textmill.records.python_rows import line_of
 from textmill.records.split import Shard, ShardStream, check_splittable, shard_name, shard_range
 from textmill.storage.base import STANDARD_INPUT, InputFile, Store, Stream
-from textmill.storage.bucket import StoreOptions
+from textmill.storage.connecting import StoreOptions
 from textmill.storage.decompress import Stored, decompressed
 from textmill.storage.inputs import expand_inputs, open_input, refuse_repeats
 from textmill.storage.local import LocalStore
@@ -94,7 +95,7 @@ class JobInput(Struct, frozen=True, kw_only=True):
             return stream
         if self.span is not None:
             return ShardStream(cast(Any, stream), *self.span)
-        return cast(ByteStream, decompressed(Stored(cast(BinaryIO, stream)), self.label))
+        return decompressed(Stored(cast(BinaryIO, stream)), self.label)
 
 
 class _Found(Struct, frozen=True):
@@ -125,27 +126,40 @@ def find_inputs(inputs: Inputs, store: Store, spool: str, options: ReadOptions) 
 
 
 def _records(inputs: Any, store: Store, spool: str) -> JobInput:
-    """Records from Python: dicts as JSON Lines, an Arrow table as Parquet, which has its types."""
-    is_table = hasattr(inputs, "to_batches")
-    _spool(_written(inputs) if is_table else _encoded(inputs), store, spool)
-    format_: Format = "parquet" if is_table else "jsonl"
+    """Records from Python: dicts as lines, an Arrow table as Parquet, which has its types."""
+    is_table = _is_table(inputs)
+    _spool(_written(inputs) if is_table else map(line_of, inputs), store, spool)
+    format_: Format = "parquet" if is_table else "python"
     return JobInput(store=store, name=spool, label="records", format=format_, is_copy=True)
 
 
+def _is_table(inputs: object) -> bool:
+    return hasattr(inputs, "to_batches")
+
+
 def patterns_of(inputs: Inputs) -> list[str] | None:
-    """File patterns, or None when the inputs are records themselves."""
+    """File patterns, or None when the inputs are records themselves, perhaps none at all.
+
+    Raises `InputError` for what can be neither.
+    """
     if isinstance(inputs, str | Path):
         return [str(inputs)]
+    if _is_table(inputs):
+        return None
+    if isinstance(inputs, Mapping | bytes) or not isinstance(inputs, Iterable):
+        said = "a single record" if isinstance(inputs, Mapping) else f"{inputs!r:.80}"
+        raise InputError(
+            f"the input is {said}",
+            hint="give a path, a list of paths, an iterable of dicts, or an Arrow table",
+        )
     if isinstance(inputs, Sequence) and all(isinstance(one, str | Path) for one in inputs):
-        return [str(one) for one in inputs]
+        return [str(one) for one in inputs] or None
     return None
 
 
 def _located(
     patterns: Sequence[str], store: Store, spool: str, options: ReadOptions
 ) -> list[JobInput]:
-    if not patterns:
-        raise InputError("no input was given")
     found = [one for pattern in patterns for one in _expanded(pattern, options)]
     files = [one.file for one in found]
     refuse_repeats([file for file in files if not is_url(file.path)])
@@ -204,6 +218,7 @@ def _with_format(file: JobInput, wanted: str) -> JobInput:
         stored = Stored(cast(BinaryIO, stream))
         text = decompressed(stored, file.label)
         head = _head(text)
+    check_kind(file.label, head)
     format_ = cast(Format, wanted) if wanted != "auto" else detect_input(file.label, head)
     if format_ == "parquet" and text is not stored:
         raise InputError(
@@ -260,18 +275,3 @@ def _written(table: Any) -> Iterator[bytes]:
     from textmill.records.parquet_writer import table_bytes
 
     return table_bytes(table)
-
-
-def _encoded(inputs: Any) -> Iterator[bytes]:
-    """Dicts as JSON Lines."""
-    encode = msgspec.json.Encoder().encode
-    for number, record in enumerate(inputs):
-        if not isinstance(record, Mapping):
-            raise InputError(
-                f"input {number} is a {type(record).__name__}, not a dict",
-                hint="give a path, several paths, an iterable of dicts, or an Arrow table",
-            )
-        try:
-            yield encode(dict(record)) + b"\n"
-        except (TypeError, UnicodeEncodeError, msgspec.MsgspecError) as error:
-            raise InputError(f"input {number} cannot be written as JSON: {error}") from error

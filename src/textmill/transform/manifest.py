@@ -5,7 +5,7 @@ It is written last and is the commit point of a job. It holds enough to run the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,14 +14,18 @@ from msgspec import Struct
 
 from textmill.core import Params
 from textmill.engines.base import Capabilities
-from textmill.storage.base import digest_of
-from textmill.telemetry import versions
+from textmill.errors import InputError
+from textmill.storage.base import Store, digest_of
+from textmill.telemetry import Action, versions
 from textmill.transform.commit import OutputDigest, Totals
 from textmill.transform.execute import Executed
 from textmill.transform.job import JobFolder
-from textmill.transform.plan import JobSpec
+from textmill.transform.plan import InputDigest, JobSpec
+from textmill.words import counted
 
 FORMAT = 1
+_AT_LIMIT = ("result met its length limit", "results met their length limit")
+_NO_EVENTS: Mapping[str, int] = {}
 
 
 def describe(
@@ -32,10 +36,12 @@ def describe(
     capabilities: Capabilities,
     command: Sequence[str] | None,
     notes: Sequence[str],
+    events: Mapping[str, int] = _NO_EVENTS,
 ) -> dict[str, Any]:
     """The manifest of a job that has just finished.
 
     notes: sentences the user should read (parameters that gave way, columns not used, …).
+    events: how often each `telemetry.Action` happened in this run.
     """
     return {
         "format": FORMAT,
@@ -43,7 +49,7 @@ def describe(
         "command": list(command) if command else None,
         "identity": spec.identity(),
         "counts": msgspec.to_builtins(executed.totals),
-        "warnings": [*_warnings(spec, executed, base), *notes],
+        "warnings": [*_warnings(spec, executed, base), *_said(events), *notes],
         "inputs": msgspec.to_builtins(spec.inputs),
         "outputs": msgspec.to_builtins(executed.outputs),
         "model": {
@@ -72,7 +78,7 @@ def describe(
         "max_input_tokens": spec.max_input_tokens,
         "truncate": spec.truncate,
         "limits": msgspec.to_builtins(spec.limits),
-        "run": _run(executed),
+        "run": {**_run(executed), "events": dict(events)},
         "versions": versions(),
     }
 
@@ -104,23 +110,69 @@ def _warnings(spec: JobSpec, executed: Executed, base: Params) -> list[str]:
         names = ("max_new_tokens", "max_length", "num_new_tokens")
         origin = next((spec.parameters[n][1] for n in names if n in spec.parameters), "default")
         warnings.append(
-            f"{totals.hit_length_limit:,} results met their length limit and may be cut; unless a"
+            f"{counted(totals.hit_length_limit, *_AT_LIMIT)} and may be cut; unless a"
             f" record says otherwise it is max_new_tokens={base.max_new_tokens} (from: {origin})"
         )
     if totals.copied:
         warnings.append(
-            f"{totals.copied:,} rows have the text and parameters of an earlier row and its result"
+            f"{counted(totals.copied, 'row has', 'rows have')} the text and parameters of an"
+            " earlier row and its result"
         )
     if executed.history.shrunk:
+        times = counted(len(executed.history.shrunk), "time")
         warnings.append(
-            f"memory ran out {len(executed.history.shrunk):,} times; from then on batches had at"
+            f"memory ran out {times}; from then on batches had at"
             f" most {min(executed.history.shrunk):,} input tokens (--max-batch-tokens)"
         )
     if totals.truncated:
-        warnings.append(
-            f"{totals.truncated:,} inputs were cut to {spec.max_input_tokens} tokens (--truncate)"
-        )
+        were = counted(totals.truncated, "input was", "inputs were")
+        warnings.append(f"{were} cut to {spec.max_input_tokens} tokens (--truncate)")
     return warnings
+
+
+def _said(events: Mapping[str, int]) -> list[str]:
+    """What happened in this run, but for lack of memory, which is told of all runs together."""
+    sentences = {
+        Action.RESTARTED: "the engine's process was started again {}",
+        Action.WAITED: "the server was waited for {}",
+    }
+    return [
+        sentence.format(counted(events[action], "time"))
+        for action, sentence in sentences.items()
+        if events.get(action)
+    ]
+
+
+class Manifest(Struct, frozen=True):
+    """What is read of a manifest."""
+
+    format: int
+    finished: str
+    identity: dict[str, str]
+    counts: Totals
+    outputs: list[OutputDigest]
+    inputs: list[InputDigest]
+    run: dict[str, Any]
+    warnings: list[str]
+    command: list[str] | None = None
+    output_format: str = "jsonl"
+
+
+def read_manifest(store: Store, name: str) -> Manifest:
+    """Raises `InputError` if it is damaged, or the manifest of something else."""
+    label = store.label(name)
+    found = _decoded(store.read(name) or b"", label)
+    if not is_ours(found):
+        raise InputError(
+            f"{label} is the manifest of something else than a job of textmill",
+            hint="give the output of a job, its .job folder or its manifest",
+        )
+    if found["format"] != FORMAT:
+        raise InputError(
+            f"{label} has format {found['format']}, this version reads format {FORMAT}",
+            hint="ask for the status with the version of textmill that ran the job",
+        )
+    return _converted(found, label)
 
 
 def finished_manifest(folder: JobFolder) -> dict[str, Any] | None:
@@ -129,19 +181,38 @@ def finished_manifest(folder: JobFolder) -> dict[str, Any] | None:
     if data is None or folder.store.stat(folder.name) is None:
         return None
     try:
-        manifest = msgspec.json.decode(data, type=_Finished)
-        raw: dict[str, Any] = msgspec.json.decode(data)
-    except msgspec.MsgspecError:
+        raw: dict[str, Any] = _decoded(data, folder.manifest_name)
+        manifest = _converted(raw, folder.manifest_name)
+    except InputError:
         return None
     digests = {entry.name: entry.sha256 for entry in manifest.outputs}
     return raw if digests.get(folder.name) == digest_of(folder.store, folder.name) else None
 
 
-class _Finished(Struct):
-    """What a manifest must have to be one of a finished job."""
+def output_of(store: Store, name: str) -> str | None:
+    """The output that a manifest is of; a guess if it is damaged, None if it is no job's."""
+    guess = name.removesuffix(".manifest.json") + ".jsonl"
+    try:
+        found = _decoded(store.read(name) or b"", name)
+        return str(found["outputs"][0]["name"]) if is_ours(found) else None
+    except (InputError, LookupError, TypeError):
+        return guess
 
-    identity: dict[str, str]
-    counts: Totals
-    outputs: list[OutputDigest]
-    warnings: list[str]
-    run: dict[str, Any]
+
+def is_ours(found: Any) -> bool:
+    """Whether decoded JSON is a manifest of textmill's."""
+    return isinstance(found, dict) and {"format", "identity", "counts", "outputs"} <= found.keys()
+
+
+def _decoded(data: bytes, label: str) -> Any:
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise InputError(f"{label} is damaged: {error}") from error
+
+
+def _converted(found: Any, label: str) -> Manifest:
+    try:
+        return msgspec.convert(found, Manifest)
+    except msgspec.MsgspecError as error:
+        raise InputError(f"{label} is damaged: {error}") from error

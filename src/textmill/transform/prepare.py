@@ -2,88 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack, closing
-from pathlib import Path
-from typing import Any, Self, cast
-
-from msgspec import Struct
-from msgspec.structs import replace
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from typing import Any, Self
 
 from textmill.core import JsonText
-from textmill.errors import OutputError, UsageError
+from textmill.errors import OutputError
 from textmill.records.base import Writer
 from textmill.records.formats import (
-    OUTPUT_FORMATS,
-    Format,
-    check_format,
-    columns_to_keep,
-    detect_output,
     needs_details,
     open_writer,
 )
-from textmill.records.jsonpath import Path as JsonPath
-from textmill.records.jsonpath import parse_path
-from textmill.records.shape import ORDINAL_ID
-from textmill.records.split import parse_shard
 from textmill.storage.atomic import UNFINISHED_SUFFIX
-from textmill.storage.bucket import StoreOptions
 from textmill.storage.compress import compression
 from textmill.storage.inputs import same_file
-from textmill.storage.opening import open_store
-from textmill.telemetry import versions_of
+from textmill.telemetry import Notes, versions_of
+from textmill.transform.columns import check_columns
 from textmill.transform.commit import OutputPlan
 from textmill.transform.execute import Executed, OnProgress, Worker, execute
 from textmill.transform.inputs import Inputs, JobInput, ReadOptions, find_inputs
-from textmill.transform.job import JobFolder
 from textmill.transform.ledger import ErrorBudget
 from textmill.transform.manifest import describe
-from textmill.transform.plan import JobSpec, check_sample
+from textmill.transform.outputs import job_folder, output_shape
+from textmill.transform.plan import JobSpec
 from textmill.transform.reading import RowReader, total_rows
+from textmill.transform.request import JobRequest
 from textmill.transform.resume import resume
 from textmill.transform.rows import RowMaker, hides_texts
-from textmill.transform.setup import Setup, SetupRequest, is_join
-
-
-class JobRequest(Struct, frozen=True, kw_only=True):
-    """One job as it was asked for. `textmill.run` documents the fields."""
-
-    inputs: Any
-    output: str | Path
-    setup: SetupRequest
-    input_format: str = "auto"
-    format: str = "auto"
-    output_filter: str | None = None
-    shard: str | None = None
-    sample: int | None = None
-    max_errors: str | int | None = None
-    fresh: bool = False
-    retry_failed: bool = False
-    stores: StoreOptions = StoreOptions()
-    command: Sequence[str] | None = None
-
-    def __post_init__(self) -> None:
-        check_sample(self.sample)
-        if self.fresh and self.retry_failed:
-            raise UsageError("--fresh starts over, --retry-failed keeps results: choose one")
-        if self.shard is not None and self.setup.id == ORDINAL_ID:
-            raise UsageError(
-                f"a shard does not know how many rows stand before it, so --id {ORDINAL_ID} would"
-                " number the rows of each shard from 0",
-                hint="give the records an id",
-            )
-
-    def read_options(self) -> ReadOptions:
-        """How to find and read the inputs. Raises `UsageError`."""
-        return ReadOptions(
-            home=self.setup.home,
-            input_format=self.input_format,
-            shard=None if self.shard is None else parse_shard(self.shard),
-            stores=self.stores,
-            offline=self.setup.offline,
-            refresh=self.fresh,
-            on_transfer=self.setup.on_transfer,
-        )
+from textmill.transform.setup import Setup, shape_of
+from textmill.words import counted
 
 
 class Prepared:
@@ -92,12 +39,14 @@ class Prepared:
     def __init__(self, request: JobRequest) -> None:
         """Raises `UsageError` and its kin; then nothing has been left behind."""
         self._request = request
+        self._notes = Notes()
         self._budget = ErrorBudget.parse(request.max_errors)
         options = request.read_options()
         self.folder = job_folder(request.output, options.stores)
         with ExitStack() as stack:
             self._inputs = self._open(request.inputs, options, stack)
             shape = output_shape(request, self._inputs)
+            check_columns(self._inputs, shape_of(shape.setup), sample=request.sample)
             self.format, self._output_filter = shape.format, shape.filter
             self.setup = stack.enter_context(Setup(shape.setup))
             self.reader = self._new_reader()
@@ -138,18 +87,30 @@ class Prepared:
             manifest.update(self._manifest(executed))
             return manifest
 
-        execute(
-            self.spec,
-            self.folder,
-            self._worker(),
-            self.reader.chunks(self.spec.inputs),
-            OutputPlan(open_writer=self._open_writer),
-            budget=self._budget,
-            total=total_rows(self.spec.inputs, self.spec.sample),
-            on_progress=on_progress,
-            describe=make_manifest,
-        )
+        with self._notes, self._kept_rows_are_told():
+            execute(
+                self.spec,
+                self.folder,
+                self._worker(),
+                self.reader.chunks(self.spec.inputs),
+                OutputPlan(open_writer=self._open_writer),
+                budget=self._budget,
+                total=total_rows(self.spec.inputs, self.spec.sample),
+                on_progress=on_progress,
+                describe=make_manifest,
+            )
         return manifest, False
+
+    @contextmanager
+    def _kept_rows_are_told(self) -> Iterator[None]:
+        """An output that cannot be written to its end costs no row that was finished."""
+        try:
+            yield
+        except OutputError as error:
+            if isinstance(error.__cause__, OSError):
+                kept = "finished rows are kept, and then the same line goes on"
+                error.hint = f"{error.hint}; {kept}" if error.hint else kept
+            raise
 
     def _open(self, inputs: Inputs, options: ReadOptions, stack: ExitStack) -> list[JobInput]:
         """Find the inputs, refuse to overwrite one, lock the job's folder."""
@@ -246,6 +207,7 @@ class Prepared:
             capabilities=self.setup.model.engine.capabilities,
             command=self._request.command,
             notes=[*self.setup.resolver.notes, *self._observations()],
+            events=self._notes.counts,
         )
 
     def _observations(self) -> list[str]:
@@ -255,7 +217,12 @@ class Prepared:
         if found.unused_columns:
             notes.append(f"columns not used: {', '.join(found.unused_columns)}")
         if found.blank_lines:
-            notes.append(f"{found.blank_lines:,} blank lines were skipped")
+            notes.append(f"skipped {counted(found.blank_lines, 'blank line')}")
+        notes += [
+            f'no JSON for {counted(one.count, "value")} of the column "{name}", null in the output:'
+            f" the first {one.why}"
+            for name, one in found.nulled.items()
+        ]
         if found.unseen_columns:
             notes.append(f"no record has the kept column {', '.join(found.unseen_columns)}")
         if resolver.record_params_ignored and self.reader.with_params:
@@ -264,53 +231,6 @@ class Prepared:
                 f" (records with some: {self.reader.with_params:,})"
             )
         return notes
-
-
-class OutputShape(Struct, frozen=True, kw_only=True):
-    """What follows from the formats of input and output together.
-
-    setup: what was asked for, with the columns that the output's format needs.
-    """
-
-    format: Format
-    filter: JsonPath | None
-    setup: SetupRequest
-
-
-def output_shape(request: JobRequest, inputs: Sequence[JobInput]) -> OutputShape:
-    """The output's format and columns. Raises `UsageError` for what does not go together."""
-    if request.format not in ("auto", *OUTPUT_FORMATS):
-        raise UsageError(
-            f"there is no output format {request.format!r}",
-            hint=f"the formats are: auto, {', '.join(OUTPUT_FORMATS)}",
-        )
-    if request.format == "auto":
-        found = detect_output(str(request.output), inputs[0].format)
-    else:
-        found = cast(Format, request.format)
-    check_format(found)
-    setup = request.setup
-    output_filter = None if request.output_filter is None else parse_path(request.output_filter)
-    shaped = is_join(setup.join) or output_filter is not None
-    formats = {file.format for file in inputs}
-    without_columns = formats & {"openai", "lines"}
-    if without_columns and (shaped or setup.input_filter is not None):
-        raise UsageError("filters and joins are for rows with columns: JSON Lines or tables")
-    if shaped and found != "jsonl":
-        raise UsageError(
-            f"a join or an output filter makes lines of any shape, which {found} cannot hold",
-            hint="name the output .jsonl",
-        )
-    keep = columns_to_keep(formats, found, setup.columns)
-    return OutputShape(format=found, filter=output_filter, setup=replace(setup, keep=keep))
-
-
-def job_folder(output: str | Path, options: StoreOptions) -> JobFolder:
-    """The folder of the job with this output, a path or a URL. Raises `OutputError`."""
-    text = str(output)
-    if not text or text.endswith("/") or not Path(text).name:
-        raise OutputError(f"{text!r} is a folder", hint="give the name of a file in it")
-    return JobFolder(*open_store(text, options))
 
 
 def _same(source: str, output: str) -> bool:

@@ -18,12 +18,13 @@ from textmill.catalog.leases import lease
 from textmill.core import Params
 from textmill.engines.checkpoint import Checkpoint
 from textmill.engines.isolated import DEFAULT_TIMEOUT_S
-from textmill.engines.loading import LoadedModel, load_model
+from textmill.engines.loading import LoadedModel, check_engine, load_model
 from textmill.errors import ParameterError, PromptError, UsageError
 from textmill.params import KNOWN_NAMES, Layer, Origin, Resolver, parse_hyper_params
 from textmill.records.jsonpath import parse_path
 from textmill.records.prompt import parse_prompt
 from textmill.records.shape import Shape
+from textmill.transform.arguments import check_types
 from textmill.transform.plan import ModelIdentity
 from textmill.transform.remote import check_flags, is_remote, open_remote
 from textmill.transform.windows import Preparer
@@ -58,6 +59,11 @@ class SetupRequest(Struct, frozen=True, kw_only=True):
     offline: bool = False
     home: Path
     on_transfer: Callable[[Transfer], None] | None = None
+
+    def __post_init__(self) -> None:
+        """Raises `UsageError` for what can be no argument, before anything is looked for."""
+        check_types(self)
+        check_engine(self.engine)
 
     @property
     def columns(self) -> tuple[str, ...]:

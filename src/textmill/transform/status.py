@@ -10,15 +10,13 @@ import msgspec
 from msgspec import Struct
 
 from textmill.errors import InputError, TextmillError
-from textmill.storage.base import Store
 from textmill.storage.decompress import text_lines
-from textmill.transform.commit import OutputDigest, Totals
+from textmill.transform.commit import Totals
 from textmill.transform.job import JobFolder
 from textmill.transform.journal import Events, History, Progressed, history
 from textmill.transform.liveness import is_alive
-from textmill.transform.manifest import FORMAT
+from textmill.transform.manifest import Manifest, read_manifest
 from textmill.transform.parts import Row
-from textmill.transform.plan import InputDigest
 from textmill.transform.runs import Runs, Speed, State, judge, runs_of, speed_of
 
 
@@ -107,21 +105,6 @@ class JobStatus(Struct, frozen=True, kw_only=True):
         """Whether nothing of the job is damaged, as far as was looked."""
         problems = self.verification.problems if self.verification else ()
         return self.state is not State.DAMAGED and not problems
-
-
-class Manifest(Struct, frozen=True):
-    """What is read of a manifest."""
-
-    format: int
-    finished: str
-    identity: dict[str, str]
-    counts: Totals
-    outputs: list[OutputDigest]
-    inputs: list[InputDigest]
-    run: dict[str, Any]
-    warnings: list[str]
-    command: list[str] | None = None
-    output_format: str = "jsonl"
 
 
 def job_status(folder: JobFolder, examples: Examples) -> JobStatus | None:
@@ -244,34 +227,6 @@ _decode_example = msgspec.json.Decoder(Example).decode
 def _causes(counts: Counts, examples: Examples) -> list[Cause]:
     by_count = sorted(counts.codes.items(), key=lambda item: (-item[1], item[0]))
     return [Cause(code=code, count=n, example=examples.get(code)) for code, n in by_count]
-
-
-def read_manifest(store: Store, name: str) -> Manifest:
-    """Raises `InputError` if it is damaged, or the manifest of something else."""
-    label = store.label(name)
-    try:
-        found = msgspec.json.decode(store.read(name) or b"")
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise InputError(f"{label} is damaged: {error}") from error
-    if not is_ours(found):
-        raise InputError(
-            f"{label} is the manifest of something else than a job of textmill",
-            hint="give the output of a job, its .job folder or its manifest",
-        )
-    if found["format"] != FORMAT:
-        raise InputError(
-            f"{label} has format {found['format']}, this version reads format {FORMAT}",
-            hint="ask for the status with the version of textmill that ran the job",
-        )
-    try:
-        return msgspec.convert(found, Manifest)
-    except msgspec.MsgspecError as error:
-        raise InputError(f"{label} is damaged: {error}") from error
-
-
-def is_ours(found: Any) -> bool:
-    """Whether decoded JSON is a manifest of textmill's."""
-    return isinstance(found, dict) and {"format", "identity", "counts", "outputs"} <= found.keys()
 
 
 def _finished(folder: JobFolder, examples: Examples) -> JobStatus:

@@ -21,15 +21,15 @@ from textmill.storage.decompress import text_lines
 from textmill.transform.commit import OutputDigest, Totals
 from textmill.transform.job import JobFolder
 from textmill.transform.journal import Events
+from textmill.transform.manifest import Manifest, read_manifest
 from textmill.transform.parts import Part
 from textmill.transform.plan import InputDigest, window_sizes
 from textmill.transform.runs import State
 from textmill.transform.status import (
     JobStatus,
-    Manifest,
     Verification,
-    read_manifest,
 )
+from textmill.words import counted
 
 Place = Callable[[str], tuple[Store, str]]
 """From a path or URL to a store and the name in it."""
@@ -75,9 +75,8 @@ def _verify_finished(
 
 
 def _said(folder: JobFolder, output: OutputDigest) -> str:
-    return (
-        f"{folder.store.label(output.name)}: {output.rows:,} rows, {output.bytes:,} bytes, SHA-256"
-    )
+    label, rows = folder.store.label(output.name), counted(output.rows, "row")
+    return f"{label}: {rows}, {output.bytes:,} bytes, SHA-256"
 
 
 def counting_problems(counts: Totals) -> list[str]:
@@ -130,7 +129,7 @@ def _output_problems(
     if tally.problem:
         yield f"{label}: {tally.problem}"
     elif tally.lines != output.rows:
-        yield f"{label} has {tally.lines:,} lines, the manifest says {output.rows:,}"
+        yield f"{label} has {counted(tally.lines, 'line')}, the manifest says {output.rows:,}"
     elif name == folder.errors_name and not _agree(tally, manifest.counts):
         yield f"{label}: its codes are not those that the manifest counts"
 
@@ -214,8 +213,8 @@ def _verify_unfinished(folder: JobFolder, seen: Verification, *, is_running: boo
             _note_torn_tail(seen, name, len(folder.part(number).read()) - end)
     if not seen.problems:
         seen.checked.append(
-            f"{rows:,} rows in {len(numbers):,} parts: the checksum of every frame, every row in"
-            " its window, none twice; the journal"
+            f"{counted(rows, 'row')} in {counted(len(numbers), 'part')}: the checksum of every"
+            " frame, every row in its window, none twice; the journal"
         )
     seen.notes.append("the input was not read again: a resume compares its digest")
 

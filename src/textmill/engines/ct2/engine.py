@@ -82,6 +82,7 @@ class Ct2Engine:
         self._names = [str(n) for n in range(rules.vocab_size)]
         self._translator = self._load(rules.workers)
         self._jobs: deque[_Job] = deque()
+        self._interrupted = threading.Event()
         self._closed = False
 
     @property
@@ -110,16 +111,22 @@ class Ct2Engine:
         self._jobs.append(job)
 
     def step(self) -> Sequence[Outcome]:
-        """The outcomes of one batch, the one that is done first."""
+        """The outcomes of one batch, the one that is done first; none if it is interrupted."""
         pause = _POLL_SECONDS
         while self._jobs:
             self._start_deferred()
             done = next((job for job in self._jobs if job.is_done()), None)
             if done is not None:
                 return self._finish(done)
-            time.sleep(pause)
+            if self._interrupted.wait(pause):
+                break
             pause = min(pause * 1.5, _LONGEST_POLL_SECONDS)
+        self._interrupted.clear()
         return ()
+
+    def interrupt(self) -> None:
+        """Let `step` return, so that it can be given more."""
+        self._interrupted.set()
 
     def abandon(self) -> None:
         """Forget the batches in flight.

@@ -62,6 +62,7 @@ class Ct2Rules(Struct, frozen=True, kw_only=True):
             precision=self.precision,
             batch_invariant=exact,
             max_batch_tokens=_BATCH_TOKENS,
+            parallel=self.workers,
             notes=_NOTES if exact else (*_NOTES, _INT8_NOTE),
         )
 

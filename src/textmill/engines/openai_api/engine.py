@@ -11,6 +11,8 @@ from concurrent.futures import Future
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 
+from msgspec.structs import replace
+
 from textmill.core import Batch, Outcome, Params, Request
 from textmill.engines.base import Capabilities
 from textmill.engines.openai_api.background import Background
@@ -24,7 +26,8 @@ _NOTES = (
     "top_k is not sent: OpenAI's API has no word for it.",
 )
 
-_Done = SimpleQueue[Outcome | Exception]
+_Done = SimpleQueue[Outcome | Exception | None]
+"""None interrupts who waits."""
 
 
 class OpenAIEngine:
@@ -45,6 +48,7 @@ class OpenAIEngine:
         self, conversation: Conversation, background: Background, *, concurrency: int
     ) -> None:
         """Owns the conversation and its thread. concurrency: requests in flight at once."""
+        self.capabilities = replace(self.capabilities, parallel=concurrency)
         self._conversation, self._background = conversation, background
         self._concurrency = concurrency
         self._done: _Done = SimpleQueue()
@@ -78,7 +82,7 @@ class OpenAIEngine:
             done.put(error)
 
     def step(self) -> Sequence[Outcome]:
-        """Wait for at least one answer, and take all that are there.
+        """Wait for at least one answer, and take all that are there; none if it is interrupted.
 
         Raises `ModelError` when the server refuses everything (key, route, model), and
         `EngineUnavailable` when it is away for too long.
@@ -89,7 +93,11 @@ class OpenAIEngine:
         with suppress(Empty):
             while True:
                 arrived.append(self._done.get_nowait())
-        return self._taken(arrived)
+        return self._taken([done for done in arrived if done is not None])
+
+    def interrupt(self) -> None:
+        """Let `step` return, so that it can be given more."""
+        self._done.put(None)
 
     def _taken(self, arrived: list[Outcome | Exception]) -> list[Outcome]:
         """What arrived; an error waits for the next step if there are outcomes to be saved."""

@@ -12,7 +12,9 @@ from contextlib import asynccontextmanager
 
 from textmill.engines.openai_api.waiting import MAX_ASKED_S, Retries
 from textmill.errors import EngineUnavailable
+from textmill.telemetry import Action, note
 
+_WORTH_A_NOTE_S = 1.0
 _RESUMABLE = "finished rows are kept: the same line goes on where this one stopped"
 
 
@@ -63,6 +65,8 @@ class Gate:
 
     def rest(self, seconds: float) -> None:
         """Send nothing for so long: a rate limit is used up."""
+        if seconds >= _WORTH_A_NOTE_S and time.monotonic() >= self._held_until:
+            note(Action.WAITED, f"the server's rate limit is used up: waiting {seconds:,.0f} s")
         self._held_until = max(self._held_until, time.monotonic() + min(seconds, MAX_ASKED_S))
 
     def hold(self, asked_s: float | None, why: str) -> None:
@@ -72,10 +76,11 @@ class Gate:
         `why` then says what happened last.
         """
         now = time.monotonic()
+        begins = now >= self._held_until
         if (asked_s or 0) > MAX_ASKED_S:
             raise EngineUnavailable(f"{why} (it asks to wait {asked_s:,.0f} s)", hint=_RESUMABLE)
         self._check_patience(now, why)
-        if now >= self._held_until:  # else it failed together with the one that began the hold
+        if begins:  # else it failed together with the one that began the hold
             self._holds += 1
         self._allowed = 1
         if asked_s is None:
@@ -83,6 +88,8 @@ class Gate:
         elif self._silent_since is not None:
             # The silence that the server asked for is not held against it.
             self._silent_since = max(self._silent_since, now + asked_s)
+        if begins:
+            note(Action.WAITED, f"{why}: waiting {asked_s:,.1f} s")
         self._held_until = max(self._held_until, now + asked_s)
 
     def _check_patience(self, now: float, why: str) -> None:

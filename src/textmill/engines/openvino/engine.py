@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from pathlib import Path
-from queue import Empty
 from typing import Any
 
 import msgspec
@@ -95,17 +94,19 @@ class OpenvinoEngine:
                 raise EngineError(f"{len(request.ids)} tokens, but the model has {limit} positions")
 
     def step(self) -> Sequence[Outcome]:
-        """What has ended, as soon as anything has."""
+        """What has ended, as soon as anything has; nothing if it is interrupted."""
         while self._open:
-            found = self._outcomes(self._desk.results.get())
-            while True:
-                try:
-                    found += self._outcomes(self._desk.results.get_nowait())
-                except Empty:
-                    break
-            if found:
-                return found
+            result = self._desk.results.get()
+            if result is None:
+                break
+            outcomes = self._outcomes(result)
+            if outcomes:
+                return outcomes
         return ()
+
+    def interrupt(self) -> None:
+        """Let `step` return, so that it can be given more."""
+        self._desk.results.put(None)
 
     def _outcomes(self, result: list[Outcome] | Exception) -> list[Outcome]:
         """Those that are waited for; a lane may still tell of what was abandoned."""

@@ -10,7 +10,8 @@ from queue import SimpleQueue
 from textmill.core import Outcome, Request
 from textmill.engines.inflight.decoder import Decoder
 
-Results = SimpleQueue[list[Outcome] | Exception]
+Results = SimpleQueue[list[Outcome] | Exception | None]
+"""None interrupts who waits for results."""
 
 
 class Desk:

@@ -71,6 +71,7 @@ class OpenvinoRules(Struct, frozen=True, kw_only=True):
             precision=self.precision,
             continuous=True,
             padded=False,
+            parallel=2 * self.lanes,
             batch_invariant=exact,
             max_batch_tokens=_BATCH_TOKENS,
             max_batch_rows=_BATCH_ROWS,

@@ -1,0 +1,87 @@
+"""Ids and fields of rows, and the refusals of those that cannot be used."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable
+from pathlib import Path
+from typing import Any
+
+from textmill.errors import InputError
+from textmill.evaluation.rows import Row
+
+
+def id_key(value: object) -> Hashable:
+    """Equal for equal JSON values, and different for different ones.
+
+    Numbers are equal by value (1 and 1.0), objects whatever the order of their keys. Python
+    would also hold true and 1 for equal; JSON does not. Raises `ValueError` for other values.
+    """
+    if isinstance(value, bool):
+        return ("bool", value)
+    if isinstance(value, list):
+        return ("list", *map(id_key, value))
+    if isinstance(value, dict):
+        return ("object", frozenset((key, id_key(item)) for key, item in value.items()))
+    if value is None or isinstance(value, str | int | float):
+        return value
+    raise ValueError(f"{value!r} is not a JSON value, so it cannot be an id")
+
+
+def id_fields(on: str) -> tuple[str, str]:
+    """The id fields of predictions and of references, from `FIELD` or `PREDFIELD=REFFIELD`."""
+    left, equals, right = on.partition("=")
+    if not left or (equals and not right):
+        raise InputError(f"--on {on}: not the name of a field", hint="as in --on id")
+    return left, right or left
+
+
+def key_of(row: Row, id_field: str, where: str) -> Hashable:
+    """The row's id, to look it up by. Raises `InputError` where there is none."""
+    try:
+        return id_key(field_value(row, id_field, where, "--on"))
+    except ValueError as error:
+        raise InputError(f"{where}: {error}", hint="name another field with --on") from error
+
+
+def field_value(row: Row, name: str, where: str, flag: str) -> Any:
+    """The value of a field; `flag` is the one that could name another. Raises `InputError`."""
+    if name not in row.value:
+        raise InputError(
+            f"{where}: no field {name!r}; there are {names_of(row)}",
+            hint=f"name the right one with {flag}",
+        )
+    return row.value[name]
+
+
+def only_text_field(row: Row, others: Collection[str], where: str, what: str, flag: str) -> str:
+    """The only field with a text beside `others`. Raises `InputError` where several or none are."""
+    texts = [name for name, value in row.value.items() if isinstance(value, str)]
+    texts = [name for name in texts if name not in others]
+    if len(texts) != 1:
+        raise InputError(
+            f"{where}: cannot tell which field is the {what}; there are {names_of(row)}",
+            hint=f"name it with {flag}, as in {flag} {texts[-1] if texts else 'text'}",
+        )
+    return texts[0]
+
+
+def not_text(where: str, field: str, value: object, flag: str) -> InputError:
+    """Refuses a value that is no text."""
+    shown = repr(value)
+    shown = shown if len(shown) <= 40 else shown[:40] + "…"
+    return InputError(
+        f"{where}: field {field!r} is {shown}, not text", hint=f"name the text with {flag}"
+    )
+
+
+def duplicate(row: Row, id_field: str, path: Path, earlier: int) -> InputError:
+    """Refuses a second row with one id."""
+    return InputError(
+        f"{path}: lines {earlier} and {row.line} have the same id {row.value[id_field]!r}",
+        hint="ids must be unique; remove one of the lines, or name another field with --on",
+    )
+
+
+def names_of(row: Row) -> str:
+    """The fields of a row, for messages."""
+    return ", ".join(repr(name) for name in row.value) or "no fields at all"

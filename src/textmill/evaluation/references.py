@@ -1,0 +1,167 @@
+"""What predictions are measured against: by id, with sources and the columns of slices."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from textmill.errors import InputError
+from textmill.evaluation.fields import duplicate, field_value, key_of, not_text, only_text_field
+from textmill.evaluation.rows import Row, read_rows
+from textmill.evaluation.spool import Spool
+
+MAX_GROUPS = 200
+
+
+class Wanted(NamedTuple):
+    """One record's references, and the text the model was given where it is known."""
+
+    references: list[str]
+    source: str | None
+
+
+class Column:
+    """The values of one field, numbered as they are met."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.labels: dict[str, int] = {}
+        self.codes = array("i")
+
+    def add(self, row: Row, where: str) -> None:
+        """One more record's value. Raises `InputError` for a list, an object, or too many."""
+        value = row.value.get(self.name)
+        if isinstance(value, list | dict):
+            raise InputError(
+                f"{where}: field {self.name!r} holds several values; slices need one",
+                hint="name another field with --by",
+            )
+        self.codes.append(self.labels.setdefault(_label(value), len(self.labels)))
+        if len(self.labels) > MAX_GROUPS:
+            raise InputError(
+                f"{where}: field {self.name!r} has more than {MAX_GROUPS} different values",
+                hint="slices need a field with few values; name another with --by",
+            )
+
+
+class References:
+    """The references of one file or of several.
+
+    Texts are held in a `Spool`; ids in memory, about 100 bytes each. Raises `InputError` for files
+    without rows, two rows with one id, and rows without the id, a text, or a field of `by`.
+    """
+
+    def __init__(
+        self,
+        paths: Path | Sequence[Path],
+        *,
+        id_field: str = "id",
+        field: str | None = None,
+        source: str | None = None,
+        by: Sequence[str] = (),
+    ) -> None:
+        """`field` holds the text, or the texts as a list; by default the only field that is text
+        and not the id, the source or a column of `by`."""
+        self.paths = [paths] if isinstance(paths, Path) else list(paths)
+        self.ids: list[Any] = []
+        self.places: dict[Hashable, int] = {}
+        self.field = field or ""
+        self.source = source
+        self.columns = [Column(name) for name in dict.fromkeys(by)]
+        self.reference_chars, self.source_chars = array("q"), array("q")
+        self.most = self.fewest = 0
+        self._id_field = id_field
+        self._texts = Spool()
+        self._lines = array("q")
+        self._starts: list[int] = []
+        for path in self.paths:
+            self._starts.append(len(self.ids))
+            for row in read_rows(path):
+                self._add(row, path)
+        if not self.ids:
+            raise InputError(f"{self.label}: no references in it")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, place: int) -> Wanted:
+        """What is wanted of the record at `place`, its position over all files."""
+        source, *texts = self._texts[place]
+        return Wanted([text or "" for text in texts], source)
+
+    @property
+    def label(self) -> str:
+        """The files, for messages."""
+        return ", ".join(map(str, self.paths))
+
+    @property
+    def per_record(self) -> str:
+        """How many references a record has: `1`, or `1-3`."""
+        return str(self.most) if self.most == self.fewest else f"{self.fewest}-{self.most}"
+
+    def _add(self, row: Row, path: Path) -> None:
+        where = f"{path}, line {row.line}"
+        key = key_of(row, self._id_field, where)
+        if key in self.places:
+            raise self._repeated(row, path, self.places[key])
+        if not self.field:
+            others = {self._id_field, self.source or "", *(one.name for one in self.columns)}
+            self.field = only_text_field(row, others, where, "reference", "--ref")
+        texts = _texts(row, self.field, where)
+        self.most = max(self.most, len(texts))
+        self.fewest = min(self.fewest or len(texts), len(texts))
+        source = _source(row, self.source, where)
+        self._texts.append([source, *texts])
+        self.reference_chars.append(len(texts[0]))
+        self.source_chars.append(len(source or ""))
+        for column in self.columns:
+            if not self.ids:
+                field_value(row, column.name, where, "--by")
+            column.add(row, where)
+        self.places[key] = len(self.ids)
+        self.ids.append(row.value[self._id_field])
+        self._lines.append(row.line)
+
+    def _repeated(self, row: Row, path: Path, place: int) -> InputError:
+        earlier = self.paths[bisect_right(self._starts, place) - 1]
+        if earlier == path:
+            return duplicate(row, self._id_field, path, self._lines[place])
+        return InputError(
+            f"{path}, line {row.line} has the id {row.value[self._id_field]!r}, which "
+            f"{earlier}, line {self._lines[place]} has too",
+            hint="ids must be unique; remove one of the rows, or name another field with --on",
+        )
+
+
+def _texts(row: Row, field: str, where: str) -> list[str]:
+    """One reference or several. Raises `InputError` for anything but texts."""
+    value = field_value(row, field, where, "--ref")
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise not_text(where, field, value, "--ref")
+    if not texts:
+        raise InputError(
+            f"{where}: field {field!r} is an empty list", hint="a record needs a reference"
+        )
+    return texts
+
+
+def _source(row: Row, field: str | None, where: str) -> str | None:
+    if field is None:
+        return None
+    value = field_value(row, field, where, "--source")
+    if not isinstance(value, str):
+        raise not_text(where, field, value, "--source")
+    return value
+
+
+def _label(value: object) -> str:
+    """A value as people read it."""
+    if value is None:
+        return "(none)"
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()

@@ -1,0 +1,57 @@
+"""Files that hold no rows, told by their first bytes."""
+
+from __future__ import annotations
+
+import re
+
+from msgspec import Struct
+
+_BEGINNING_BYTES = 1024
+_DECOMPRESS = "decompress it; gzip and zstd are read as they are"
+_UNPACK = "unpack it and give the files that are in it"
+_CONVERT = "write its rows as JSON Lines, CSV or Parquet"
+
+
+class Kind(Struct, frozen=True):
+    """What a file is instead, and what to do about it."""
+
+    name: str
+    hint: str
+
+
+_KINDS: tuple[tuple[bytes, str, str], ...] = (
+    (rb"\xfd7zXZ\x00", "compressed with xz", _DECOMPRESS),
+    (rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)", "compressed with bzip2", _DECOMPRESS),
+    (rb"\x04\x22\x4d\x18", "compressed with lz4", _DECOMPRESS),
+    (rb"\xff\x06\x00\x00sNaPpY", "compressed with Snappy", _DECOMPRESS),
+    (rb"\x1f\x9d|LZIP", "compressed, and not with gzip or zstd", _DECOMPRESS),
+    (rb"PK\x03\x04.{26}(?:\[Content_Types|_rels/)", "an Office file", "save it as CSV"),
+    (rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Office file", "save it as CSV"),
+    (rb"PK\x03\x04|PK\x05\x06", "a zip archive", _UNPACK),
+    (rb"7z\xbc\xaf\x27\x1c", "a 7z archive", _UNPACK),
+    (rb"Rar!\x1a\x07", "a RAR archive", _UNPACK),
+    (rb".{257}ustar", "a tar archive", _UNPACK),
+    (rb"ARROW1\x00\x00", "an Arrow file (Feather)", _CONVERT),
+    (rb"Obj\x01", "an Avro file", _CONVERT),
+    (rb"ORC", "an ORC file", _CONVERT),
+    (rb"SQLite format 3\x00", "an SQLite database", _CONVERT),
+    (rb"\x89HDF\r\n", "an HDF5 file", _CONVERT),
+    (rb"\x93NUMPY", "a NumPy array", _CONVERT),
+    (rb"\x89PNG\r\n|GIF8[79]a|\xff\xd8\xff|RIFF.{4}WEBP", "an image", _CONVERT),
+    (rb"%PDF-", "a PDF", _CONVERT),
+    (rb"\x7fELF", "a program", _CONVERT),
+    (rb"\xff\xfe|\xfe\xff", "text in UTF-16", "convert it (iconv -f UTF-16 -t UTF-8)"),
+)
+_BINARY = Kind("binary, or text in another encoding than UTF-8: it has NUL bytes", _CONVERT)
+_PARQUET = (b"PAR1", b"PARE")
+
+
+def foreign_kind(head: bytes) -> Kind | None:
+    """What a file that begins so is, if it surely is none of rows."""
+    for pattern, name, hint in _KINDS:
+        if re.match(pattern, head, re.DOTALL):
+            return Kind(name, hint)
+    beginning = head[:_BEGINNING_BYTES]
+    if b"\0" not in beginning or head.startswith(_PARQUET) or beginning.lstrip()[:1] == b"{":
+        return None
+    return _BINARY

@@ -1,0 +1,178 @@
+"""Rows from Python: dicts to lines, and lines to records.
+
+| line | stands for |
+|---|---|
+| `{…}` | a dict that JSON can hold |
+| `[{…}, {"key": "is …"}]` | one with values that JSON cannot hold: null in the object, and why |
+| `["code", "message"]` | an item that is no row |
+
+JSON holds what `json.dumps` writes and reads back the same: text, finite numbers, booleans, None,
+lists (tuples are lists) and dicts whose keys are text. Bytes, sets, dates and all else would come
+back as something else, so they are refused: never the job, but the record that needs the value.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import operator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from textmill.core import Record, Rejected
+from textmill.errors import ErrorCode, InvariantError
+from textmill.records.base import ByteStream
+from textmill.records.builder import RecordBuilder, rejected
+from textmill.records.lines import MAX_LINE_BYTES, LongLine, count_lines, read_lines
+from textmill.records.strict import MAX_NESTING
+from textmill.records.unfit import Unfit
+
+_HINTS: dict[type, str] = {
+    bytes: "decode them",
+    bytearray: "decode them",
+    set: "make it a list",
+    frozenset: "make it a list",
+}
+_SURE = frozenset({int, bool, type(None)})
+
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=operator.index).encode
+_decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
+_decode_pair = msgspec.json.Decoder(tuple[Raw, Raw]).decode
+_decode_reasons = msgspec.json.Decoder(dict[str, str]).decode
+_decode_error = msgspec.json.Decoder(tuple[ErrorCode, str]).decode
+
+
+def line_of(item: object) -> bytes:
+    """The line of one item, with its newline; whatever the item is."""
+    if not isinstance(item, Mapping):
+        return _refusal(ErrorCode.BAD_RECORD, f"the item is {_kind(item)}, not a dict")
+    row = dict(item)
+    for key in row:
+        if not isinstance(key, str):
+            return _refusal(ErrorCode.BAD_RECORD, f"the key {key!r} is {_kind(key)}, not text")
+        if not _is_unicode(key):
+            return _refusal(ErrorCode.BAD_RECORD, f"the key {key!a} holds half a surrogate pair")
+    reasons = {key: why for key, value in row.items() if (why := _why_not(value))}
+    try:
+        text = _encode([{**row, **dict.fromkeys(reasons)}, reasons] if reasons else row).encode()
+    except (ValueError, OverflowError) as error:  # an integer of more digits than Python writes
+        return _refusal(ErrorCode.BAD_RECORD, f"the item cannot be written as JSON: {error}")
+    if len(text) > MAX_LINE_BYTES:
+        said = f"the item has {len(text):,} bytes as JSON; the limit is {MAX_LINE_BYTES:,}"
+        return _refusal(ErrorCode.TOO_LONG, said)
+    return text + b"\n"
+
+
+def _refusal(code: ErrorCode, message: str) -> bytes:
+    return _encode([code, message]).encode(errors="backslashreplace") + b"\n"
+
+
+def _why_not(value: object) -> str | None:
+    """Why JSON cannot hold a value, to be said after its key; None if it can."""
+    if type(value) in _SURE:
+        return None
+    found = _misfit(value, 2)
+    if found is None:
+        return None
+    where, what = found
+    return f"is {what}" if not where else f"holds, at {where[:100]}, {what}"
+
+
+def _misfit(value: object, depth: int) -> tuple[str, str] | None:
+    """Where in a value something stands that JSON cannot hold, and what it is.
+
+    depth: levels of lists and dicts that this one would be in, its own and the row's included.
+    """
+    if type(value) in _SURE or isinstance(value, int):
+        return None
+    if isinstance(value, str):
+        return None if _is_unicode(value) else ("", "text with half a surrogate pair")
+    if isinstance(value, float):
+        return None if math.isfinite(value) else ("", f"{value}, which is no JSON number")
+    if isinstance(value, dict | list | tuple):
+        return _inner_misfit(value, depth)
+    return None if _is_integer(value) else ("", _no_json(value))
+
+
+def _inner_misfit(
+    value: dict[Any, Any] | list[Any] | tuple[Any, ...], depth: int
+) -> tuple[str, str] | None:
+    if depth > MAX_NESTING:
+        return "", f"something nested deeper than {MAX_NESTING} levels"
+    if isinstance(value, dict):
+        for key in value:
+            if not isinstance(key, str) or not _is_unicode(key):
+                return "", f"a dict with the key {key!a}, which is no text"
+    items: Iterable[tuple[Any, Any]] = (
+        value.items() if isinstance(value, dict) else enumerate(value)
+    )
+    for key, inner in items:
+        if found := _misfit(inner, depth + 1):
+            return f"[{key!r}]{found[0]}", found[1]
+    return None
+
+
+def _no_json(value: object) -> str:
+    hint = _HINTS.get(type(value), "make it text or a number")
+    return f"{_kind(value)}, which JSON cannot hold: {hint}"
+
+
+def _kind(value: object) -> str:
+    """The type of a value as a message calls it."""
+    kind = type(value)
+    if kind in {bytes, type(None)}:
+        return "bytes" if kind is bytes else "None"
+    name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
+    return f"{'an' if name[:1] in 'aeiou' else 'a'} {name}"
+
+
+def _is_integer(value: object) -> bool:
+    """Whether it is a whole number of another library's."""
+    try:
+        operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        return False
+    return True
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        return text.isascii() or bool(text.encode())
+    except UnicodeEncodeError:
+        return False
+
+
+class PythonReader:
+    """Reads the lines of `line_of`. What was noticed about the rows is in the builder."""
+
+    def __init__(self, builder: RecordBuilder) -> None:
+        self.builder = builder
+
+    def read(
+        self, source: ByteStream, file: str, first_ordinal: int = 0
+    ) -> Iterator[list[Record | Rejected]]:
+        """All rows, in order, a block at a time; `line` is the item's number, from 1."""
+        ordinal = first_ordinal
+        for block in read_lines(source):
+            if isinstance(block, LongLine):
+                raise InvariantError(f"{file}: line {block.number} is too long")
+            numbered = enumerate(block.lines, block.first)
+            yield [self._row(line, ordinal + at, file, n) for at, (n, line) in enumerate(numbered)]
+            ordinal += len(block.lines)
+
+    def count(self, source: ByteStream, file: str = "the input") -> int:  # noqa: ARG002  never damaged
+        """How many rows there are."""
+        return count_lines(source)
+
+    def _row(self, line: bytes, ordinal: int, file: str, number: int) -> Record | Rejected:
+        if line[:1] == b"{":
+            return self.builder.build(_decode_fields(line), ordinal, file, number, line)
+        if line[:2] == b'["':
+            error = Unfit(*_decode_error(line))
+            return rejected(error, self.builder.id_of({}, ordinal), ordinal, file, number)
+        row, reasons = _decode_pair(line)
+        lost = _decode_reasons(reasons)
+        return self.builder.build(_decode_fields(row), ordinal, file, number, bytes(row), lost=lost)

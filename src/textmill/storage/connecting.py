@@ -1,0 +1,120 @@
+"""Where a bucket is and how to reach it: addresses, options, and a client of obstore for both."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+from msgspec import Struct
+
+from textmill.errors import UsageError
+
+_PROVIDERS = {
+    "s3": "s3",
+    "s3a": "s3",
+    "gs": "gcs",
+    "az": "azure",
+    "abfs": "azure",
+    "abfss": "azure",
+}
+SCHEMES = tuple(_PROVIDERS)
+
+BACKOFF_SECONDS = (0.05, 10.0)
+"""The first pause before something is tried again, and the longest."""
+
+
+class StoreOptions(Struct, frozen=True, kw_only=True):
+    """How to reach object stores.
+
+    endpoint_url: an S3-compatible server instead of the provider's own; the only way to plain
+        http, and to any other host. Endpoints named in the environment are not used.
+    region: of S3 buckets.
+    sync_seconds: how often what a job has finished is written: what a kill may cost.
+    retry_seconds: how long a store that is busy or out of reach is asked again.
+    lease_seconds: how long a run may be silent before another may take its output over.
+    """
+
+    endpoint_url: str | None = None
+    region: str = "us-east-1"
+    sync_seconds: float = 10.0
+    retry_seconds: float = 180.0
+    lease_seconds: float = 20.0
+
+
+class Address(NamedTuple):
+    """A bucket as it stands in a URL: `s3://name`, `az://container@account`."""
+
+    scheme: str
+    authority: str
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.authority}"
+
+
+def connect(
+    address: Address, options: StoreOptions, retry_seconds: float, request_seconds: float = 120.0
+) -> Any:
+    """A client for a bucket that tries again for `retry_seconds` by itself.
+
+    Raises `UsageError` if the extra is not installed or the address cannot be used.
+    """
+    try:
+        from obstore import store
+    except ImportError:
+        raise UsageError(
+            f"{address}: object stores need an extra that is not installed",
+            hint="pip install 'textmill[s3]'",
+        ) from None
+    first, longest = BACKOFF_SECONDS
+    common: dict[str, Any] = {
+        "client_options": {
+            "allow_http": (options.endpoint_url or "").startswith("http://"),
+            "allow_invalid_certificates": False,
+            "timeout": timedelta(seconds=request_seconds),
+            "connect_timeout": timedelta(seconds=5),
+        },
+        "retry_config": {
+            "max_retries": 1000,
+            "retry_timeout": timedelta(seconds=retry_seconds),
+            "backoff": {
+                "init_backoff": timedelta(seconds=first),
+                "max_backoff": timedelta(seconds=longest),
+            },
+        },
+    }
+    provider = _PROVIDERS[address.scheme]
+    if provider == "s3":
+        return store.S3Store(address.authority, config=_s3_config(options), **common)
+    if provider == "gcs":
+        url = options.endpoint_url or "https://storage.googleapis.com"
+        return store.GCSStore(address.authority, config={"base_url": url}, **common)
+    container, account = _azure_names(address)
+    url = options.endpoint_url or f"https://{account}.blob.core.windows.net"
+    config: Any = {"account_name": account, "endpoint": url, "use_emulator": False}
+    return store.AzureStore(container, config=config, **common)
+
+
+def _s3_config(options: StoreOptions) -> Any:
+    """Everything that the environment could otherwise turn to another host or protocol."""
+    china = ".cn" if options.region.startswith("cn-") else ""
+    url = options.endpoint_url or f"https://s3.{options.region}.amazonaws.com{china}"
+    return {
+        "region": options.region,
+        "default_region": options.region,
+        "endpoint": url,
+        "aws_endpoint_url_s3": url,
+        "virtual_hosted_style_request": False,
+        "s3_express": False,
+        "conditional_put": "etag",
+    }
+
+
+def _azure_names(address: Address) -> tuple[str, str]:
+    """`container@account` or `container@account.dfs.core.windows.net`."""
+    container, _, host = address.authority.partition("@")
+    if not host:
+        raise UsageError(
+            f"{address}: the storage account is missing",
+            hint=f"write {address}@ACCOUNT/…",
+        )
+    return container, host.partition(".")[0]

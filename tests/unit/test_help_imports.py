@@ -1,0 +1,52 @@
+"""`textmill --help` answers at once: what it must not import."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from support.command import environment
+
+HEAVY = {
+    "ctranslate2",
+    "httpx2",
+    "huggingface_hub",
+    "msgspec",
+    "numpy",
+    "obstore",
+    "pyarrow",
+    "tokenizers",
+    "torch",
+    "transformers",
+    "zstandard",
+}
+PROGRAM = """
+import sys
+from textmill.cli.main import app
+try:
+    app(sys.argv[1:])
+except SystemExit:
+    pass
+print("\\n", *sys.modules)
+"""
+
+
+@pytest.mark.parametrize(
+    "command", [["--help"], ["--version"], ["run", "--help"], ["status", "--help"]], ids=" ".join
+)
+def test_help_imports_nothing_heavy_and_little_of_textmill(command):
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *command],
+        env=environment(),
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    assert "textmill" in done.stdout
+    modules = done.stdout.splitlines()[-1].split()
+    assert not HEAVY & set(modules)
+    ours = {name for name in modules if name.startswith("textmill.")}
+    small = {"textmill.cli", "textmill.cli.main", "textmill.cli.runner", "textmill.errors"}
+    assert ours <= small | {f"textmill.cli.{command[0]}"}
