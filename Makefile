@@ -9,9 +9,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --qui
 DEMO := demo-output
 DEMO_DATA := src/textmill/assets/demo/data/packages.jsonl
 
-# Many tests wait for processes and clocks, so a worker for each core is busy about half its time.
-# Four at most: each comes to hold a gigabyte, with torch and the models it has loaded.
-PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+# How many processes `auto` means is in tests/conftest.py.
+PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 
 .PHONY: demo test test-full docs lock clean
 

@@ -29,6 +29,21 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Processes of `--numprocesses=auto`: one more than cores, as many tests mostly wait.
+
+    Four at most: each comes to hold a gigabyte, with torch and the models it has loaded.
+    """
+    return min(_cores() + 1, 4)
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 @pytest.fixture(scope="session")
 def s3_url() -> Iterator[str]:
     """An S3 server with one empty bucket."""

@@ -46,8 +46,15 @@ def blocks():
     return found_in
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """One cache for all pages: the demo model is made ready once."""
+    return tmp_path_factory.mktemp("home")
+
+
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path, home):
+    (tmp_path / ".home").symlink_to(home)
     shutil.copy(DATA, tmp_path / "packages.jsonl")
     programs = tmp_path / ".bin"
     programs.mkdir()

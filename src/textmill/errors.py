@@ -54,6 +54,12 @@ class ErrorCode(StrEnum):
     """The engine's process died on this record."""
 
 
+def is_panic(error: BaseException) -> bool:
+    """Whether a library written in Rust has panicked, which is no `Exception` and has no public
+    type."""
+    return type(error).__name__ == "PanicException"
+
+
 class TextmillError(Exception):
     """Something went wrong in textmill."""
 

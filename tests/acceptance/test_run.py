@@ -346,7 +346,7 @@ def test_results_at_the_length_limit_are_counted_and_said(tmp_path):
 @pytest.fixture(scope="module")
 def many(tmp_path_factory):
     folder = tmp_path_factory.mktemp("many")
-    rows = [{"id": i, "text_inputs": f"text number {i} " + "x" * (i % 50)} for i in range(200_000)]
+    rows = [{"id": i, "text_inputs": f"text number {i} " + "x" * (i % 50)} for i in range(120_000)]
     source = write_lines(folder / "in.jsonl", *rows)
     assert textmill("run", source, "-o", folder / "whole.jsonl", "--engine", "echo").code == 0
     return source, (folder / "whole.jsonl").read_bytes()
@@ -356,7 +356,7 @@ def many(tmp_path_factory):
 def test_a_stopped_job_resumes_to_the_same_bytes(tmp_path, many, how):
     source, whole = many
     output = tmp_path / "out.jsonl"
-    for windows in (3, 12, 30):
+    for windows in (3, 8, 14):
         process = start_run(source, output)
         wait_for_parts(process, output, windows)
         process.send_signal(how)

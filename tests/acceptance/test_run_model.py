@@ -14,6 +14,7 @@ import pytest
 
 import textmill as tm
 from support.command import environment, read_lines, textmill, write_lines
+from support.waiting import wait_for
 
 ROOT = Path(tm.__file__).parent
 RECORDS = [
@@ -36,15 +37,20 @@ def source(tmp_path_factory):
     return write_lines(tmp_path_factory.mktemp("data") / "in.jsonl", *RECORDS[:400])
 
 
+@pytest.fixture(scope="module")
+def few(tmp_path_factory):
+    return write_lines(tmp_path_factory.mktemp("few") / "in.jsonl", *RECORDS[:100])
+
+
 def arguments(source, output, *flags):
     return ("run", source, "-o", output, "--model", "demo", "--prompt", PROMPT, *flags)
 
 
-def test_a_sampled_job_is_repeated_by_its_seed(tmp_path, source, env):
+def test_a_sampled_job_is_repeated_by_its_seed(tmp_path, few, env):
     texts = {}
     for name, seed in (("a", "5"), ("b", "5"), ("c", "6")):
         output = tmp_path / f"{name}.jsonl"
-        assert textmill(*arguments(source, output, *SAMPLED, "--seed", seed), env=env).code == 0
+        assert textmill(*arguments(few, output, *SAMPLED, "--seed", seed), env=env).code == 0
         texts[name] = output.read_bytes()
     assert texts["a"] == texts["b"]
     assert texts["a"] != texts["c"]
@@ -55,26 +61,31 @@ def test_a_sampled_job_is_repeated_by_its_seed(tmp_path, source, env):
     [("--precision", "float32"), (*SAMPLED, "--seed", "5"), ("--set", "num_beams=4")],
     ids=["greedy", "sampled", "beams"],
 )
-def test_a_killed_job_resumes_to_the_same_bytes(tmp_path, source, env, flags):
+def test_a_killed_job_resumes_to_the_same_bytes(tmp_path, env, flags):
+    source = write_lines(tmp_path / "in.jsonl", *RECORDS[:240])
     whole, output = tmp_path / "whole.jsonl", tmp_path / "out.jsonl"
     assert textmill(*arguments(source, whole, *flags), env=env).code == 0
     kills = 0
-    for frames in (3, 6):
+    for frames in (2, 4):
         process = subprocess.Popen(
             [sys.executable, "-m", "textmill", *map(str, arguments(source, output, *flags))],
             env=env,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        while process.poll() is None and count_frames(output) < frames:
-            pass
+        wait_for_frames(process, output, frames)
         process.send_signal(signal.SIGKILL)
         kills += process.wait() == -signal.SIGKILL
     assert kills == 2
     assert textmill(*arguments(source, output, *flags), env=env).code == 0
     assert output.read_bytes() == whole.read_bytes()
     manifest = json.loads((tmp_path / "out.manifest.json").read_text())
-    assert 0 < manifest["run"]["resumed_rows"] < 400
+    assert 0 < manifest["run"]["resumed_rows"] < 240
+
+
+def wait_for_frames(process, output, frames):
+    """Return when so many batches are safe, or the run has ended."""
+    wait_for(lambda: process.poll() is not None or count_frames(output) >= frames)
 
 
 def count_frames(output):

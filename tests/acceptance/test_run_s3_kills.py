@@ -102,9 +102,8 @@ def kill_and_go_on(place, whole, number, fault):
     return len(rows)
 
 
-def kill_at(place, whole, numbers):
-    """Both kinds of each kill, several at a time as they mostly wait. Rows that were safe."""
-    cases = [(n, fault) for n in numbers for fault in (Fault.RESET_REQUEST, Fault.LOST_REPLY)]
+def kill_at(place, whole, cases):
+    """Several at a time, as they mostly wait. Rows that were safe."""
     with ThreadPoolExecutor(4) as pool:
         return list(pool.map(lambda case: kill_and_go_on(place, whole, *case), cases))
 
@@ -112,14 +111,17 @@ def kill_at(place, whole, numbers):
 def test_a_job_killed_at_a_change_goes_on_to_the_same_bytes(place, whole):
     """The request at which it dies is either never applied, or applied without its knowing."""
     count = count_changes(place)
-    safe = kill_at(place, whole, [1, count // 2, count - 7])
-    assert min(safe) == 0
-    assert max(safe) == len(ROWS)
+    cases = [(count // 2, Fault.RESET_REQUEST), (count - 7, Fault.LOST_REPLY)]
+    some, every = kill_at(place, whole, cases)
+    assert 0 < some < every == len(ROWS)
 
 
 @pytest.mark.full
 def test_a_job_killed_at_any_change_goes_on_to_the_same_bytes(place, whole):
-    kill_at(place, whole, range(count_changes(place)))
+    faults = (Fault.RESET_REQUEST, Fault.LOST_REPLY)
+    cases = [(number, fault) for number in range(count_changes(place)) for fault in faults]
+    safe = kill_at(place, whole, cases)
+    assert (min(safe), max(safe)) == (0, len(ROWS))
 
 
 @pytest.mark.full
@@ -150,7 +152,7 @@ def wait_until_held(proxy, moment):
     ("moment", "how"),
     [
         (MOMENTS[0], signal.SIGINT),
-        (MOMENTS[1], signal.SIGTERM),
+        pytest.param(MOMENTS[1], signal.SIGTERM, marks=pytest.mark.full),
         pytest.param(MOMENTS[0], signal.SIGTERM, marks=pytest.mark.full),
         pytest.param(MOMENTS[1], signal.SIGINT, marks=pytest.mark.full),
         pytest.param(MOMENTS[2], signal.SIGINT, marks=pytest.mark.full),
@@ -170,6 +172,7 @@ def test_an_interrupted_run_frees_its_lease_at_once(place, proxy, whole, moment,
     check_complete(place, whole)
 
 
+@pytest.mark.full
 def test_a_second_run_is_refused_while_the_first_one_works(place, proxy, whole):
     first = begin(*line_of(place), proxy.url)
     wait_until_held(proxy, MOMENTS[0])
@@ -185,7 +188,7 @@ def test_a_second_run_is_refused_while_the_first_one_works(place, proxy, whole):
     ("moment", "late"),
     [
         (MOMENTS[0], True),
-        (MOMENTS[1], False),
+        pytest.param(MOMENTS[1], False, marks=pytest.mark.full),
         pytest.param(MOMENTS[0], False, marks=pytest.mark.full),
         pytest.param(MOMENTS[1], True, marks=pytest.mark.full),
         pytest.param(MOMENTS[2], False, marks=pytest.mark.full),

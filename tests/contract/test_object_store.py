@@ -28,7 +28,8 @@ from support.stores import BUCKET
 from textmill.errors import InputError, OutputError, TextmillError, UsageError
 from textmill.storage.base import Target
 from textmill.storage.connecting import Address, StoreOptions
-from textmill.storage.objects import ObjectStore, Segment, segments_in_force
+from textmill.storage.objects import ObjectStore
+from textmill.storage.segments import Segment, segments_in_force
 
 MIB = 1 << 20
 _numbers = itertools.count()
@@ -103,7 +104,10 @@ def uploaded_in_parts(store: ObjectStore, data: bytes) -> None:
     uploaded(store, data * 6)
 
 
-WORK = (written, created, streamed, listed, removed, logged, uploaded, uploaded_in_parts)
+WORK = (
+    *(written, created, streamed, listed, removed, logged, uploaded),
+    pytest.param(uploaded_in_parts, marks=pytest.mark.full),  # 18 MiB each
+)
 METHODS = ("GET", "HEAD", "PUT", "POST", "DELETE")
 
 

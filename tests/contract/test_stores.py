@@ -340,7 +340,7 @@ def test_a_torn_tail_is_cut_or_refused(place: Place) -> None:
         assert place.open().log("log").read() == b"whole, torn"
 
 
-def test_logs_are_named_removed_and_cleared_as_files_are(store: Store) -> None:
+def test_logs_are_named_and_cleared_as_files_are(store: Store) -> None:
     for name in ("job/journal", "job/parts/0", "job/parts/1"):
         log = store.log(name)
         for _ in range(2):
@@ -348,7 +348,7 @@ def test_logs_are_named_removed_and_cleared_as_files_are(store: Store) -> None:
             log.sync()
         log.close()
     assert store.names("job/") == ["job/journal", "job/parts/0", "job/parts/1"]
-    store.remove("job/journal")
+    store.clear("job/journal")
     assert store.names("job/") == ["job/parts/0", "job/parts/1"]
     assert store.log("job/journal").read() == b""
     store.clear("job/parts/")

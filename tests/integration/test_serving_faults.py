@@ -262,8 +262,10 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_come_back():
     with gated(limits=Limits(max_waiting_texts=3)) as (gate, _, url):
         gate.shut()
         with ThreadPoolExecutor(8) as pool:
-            asked = [pool.submit(ask, url, f"t{n}") for n in range(8)]
-            wait_for(lambda: sum(f.done() for f in asked) >= 3)
+            asked = [pool.submit(ask, url, "first")]
+            assert gate.entered.wait(30)  # it is computed, so that all others have to wait
+            asked += [pool.submit(ask, url, f"t{n}") for n in range(7)]
+            wait_for(lambda: sum(f.done() for f in asked) >= 4)
             refused = [f.result() for f in asked if f.done()]
             assert {r.status_code for r in refused} == {429}
             assert all(int(r.headers["retry-after"]) >= 1 for r in refused)

@@ -13,7 +13,7 @@ import pytest
 import textmill
 from support.permissions import ordinary_user
 from textmill.errors import OutputError
-from textmill.storage.atomic import AtomicFile, check_writable, write_atomic
+from textmill.storage.atomic import AtomicFile, write_atomic
 from textmill.storage.base import input_errors, output_errors
 
 SOURCE = str(Path(textmill.__file__).parent.parent)
@@ -118,17 +118,17 @@ def test_a_path_that_cannot_be_written_is_refused_before_any_work(
     os.mkfifo(tmp_path / "pipe")
     before = names(tmp_path)
     with pytest.raises(OutputError, match=message):
-        check_writable(str(tmp_path / name))
+        AtomicFile(str(tmp_path / name))
     assert names(tmp_path) == before
 
 
 def test_a_device_is_not_replaced_by_a_file() -> None:
     with pytest.raises(OutputError, match="not an ordinary file"):
-        check_writable("/dev/null")
+        AtomicFile("/dev/null")
 
 
-def test_checking_leaves_nothing_behind(tmp_path: Path) -> None:
-    check_writable(str(tmp_path / "out"))
+def test_beginning_and_discarding_leaves_nothing_behind(tmp_path: Path) -> None:
+    AtomicFile(str(tmp_path / "out")).discard()
     assert names(tmp_path) == []
 
 
@@ -138,7 +138,7 @@ def test_a_write_protected_file_is_not_replaced() -> None:
         path.write_text("keep")
         path.chmod(0o400)
         with pytest.raises(OutputError, match="write-protected"):
-            check_writable(str(path))
+            AtomicFile(str(path))
         assert names(folder) == ["out"]
 
 
@@ -146,7 +146,7 @@ def test_a_folder_without_permission_is_refused() -> None:
     with ordinary_user() as folder:
         folder.chmod(0o500)
         with pytest.raises(OutputError, match="permission denied\n  choose a folder"):
-            check_writable(str(folder / "out"))
+            AtomicFile(str(folder / "out"))
 
 
 @pytest.mark.parametrize("size", [10_000, 5_000_000], ids=["at the end", "on the way"])

@@ -25,12 +25,14 @@ from textmill.records.results import json_string
 CREATED = 0
 """The time stamp of every answer: a real one would differ from run to run."""
 
-_FINISH_REASONS = {
-    FinishReason.EOS: b'"stop"',
-    FinishReason.STOP: b'"stop"',
-    FinishReason.LENGTH: b'"length"',
-    FinishReason.TIME: b'"length"',
+FINISH_REASONS = {
+    FinishReason.EOS: "stop",
+    FinishReason.STOP: "stop",
+    FinishReason.LENGTH: "length",
+    FinishReason.TIME: "length",
 }
+"""As OpenAI calls them."""
+_FINISH_JSON = {reason: json_string(name) for reason, name in FINISH_REASONS.items()}
 
 
 class OpenAIReader:
@@ -104,7 +106,7 @@ class OpenAIWriter:
         chat = result.openai.url == CHAT_URL
         choice = _chat_choice if chat else _completion_choice
         texts = _without_stop(result)
-        reasons = [_FINISH_REASONS[reason] for reason in result.finish_reasons]
+        reasons = [_FINISH_JSON[reason] for reason in result.finish_reasons]
         reasons += [b"null"] * (len(texts) - len(reasons))
         choices = [choice(at, json_string(text), reasons[at]) for at, text in enumerate(texts)]
         body = b'{"id": "%b-%b", "object": "%b", "created": %d, "model": %b, "choices": [%b]%b}' % (

@@ -106,8 +106,9 @@ class _Cutter:
             rb"(%b(?:%b%b)*+)(?:\r\n|[\r\n])" % (cell, re.escape(delimiter), cell)
         )
         unquoted = rb"[^%b]*+" % end
+        # Looks ahead first: before Python 3.11.5 a repetition that fails midway keeps what it read.
         self._plain = re.compile(
-            rb'%b(?:%b(?=[^"])%b)*+' % (unquoted, re.escape(delimiter), unquoted)
+            rb'%b(?:(?=%b[^"])%b%b)*+' % (unquoted, *[re.escape(delimiter)] * 2, unquoted)
         )
         self._line = 1
         self._begin_row()

@@ -135,16 +135,24 @@ def _keys(line: bytes) -> Iterator[str]:
 
 
 def _check_nesting(line: bytes) -> None:
-    if line.count(b"[") + line.count(b"{") <= MAX_NESTING:
-        return
+    """Raise what the decoder raises, but always at the same depth."""
+    if is_deeper(line, MAX_NESTING):
+        raise RecursionError
+
+
+def is_deeper(text: bytes, levels: int) -> bool:
+    """Whether JSON, valid or not, has arrays and objects in more than so many levels."""
+    if text.count(b"[") + text.count(b"{") <= levels:
+        return False
     depth = 0
-    for match in _TOKEN.finditer(line):
+    for match in _TOKEN.finditer(text):
         if match[0] in b"{[":
             depth += 1
-            if depth > MAX_NESTING:
-                raise RecursionError
+            if depth > levels:
+                return True
         elif match[0] in b"}]":
             depth -= 1
+    return False
 
 
 def _explain(line: bytes, error: Exception) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Hashable, Sequence
-from itertools import count, islice
+from itertools import count
 
 from msgspec import Struct
 
@@ -17,6 +17,7 @@ from textmill.batching.loop import Verdict
 from textmill.batching.scheduler import BatchLimits, decoded_rows, numbered
 from textmill.core import Batch, Completion, Failure, Outcome, Request
 from textmill.engines.base import Engine, Tokenizer
+from textmill.engines.outcomes import generated_texts, usage_of
 from textmill.errors import ErrorCode
 from textmill.serving.admission import LATE_SHARE, Load, Pace, Safety
 from textmill.serving.backlog import REACH, REACH_IN_TIME, Backlog, Ceiling, Waiting, load_of
@@ -472,28 +473,16 @@ class LiveEnds:
         return [answer for outcome in outcomes for answer in self._answers([outcome])]
 
     def _decoded(self, outcomes: Sequence[Outcome]) -> list[Answer]:
-        sequences = [
-            [s.ids for s in outcome.sequences] if isinstance(outcome, Completion) else []
-            for outcome in outcomes
-        ]
-        texts = iter(self._tokenizer.decode([ids for some in sequences for ids in some]))
-        return [
-            _generated(outcome, tuple(islice(texts, len(some))))
-            for outcome, some in zip(outcomes, sequences, strict=True)
-        ]
+        texts = generated_texts(self._tokenizer, outcomes)
+        return list(map(_generated, outcomes, texts))
 
 
 def _generated(outcome: Outcome, texts: tuple[str, ...]) -> Answer:
     if isinstance(outcome, Failure):
         return outcome
-    usage = outcome.usage
-    written = sum(len(sequence.ids) for sequence in outcome.sequences)
-    return Generated(
-        texts,
-        tuple(sequence.finish for sequence in outcome.sequences),
-        len(outcome.request.ids) if usage is None else usage.input_tokens,
-        written if usage is None else usage.output_tokens,
-    )
+    usage = usage_of(outcome)
+    reasons = tuple(sequence.finish for sequence in outcome.sequences)
+    return Generated(texts, reasons, usage.input_tokens, usage.output_tokens)
 
 
 def _note_steps(entry: _Entry, outcome: Outcome) -> None:

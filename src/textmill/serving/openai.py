@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from textmill.core import FinishReason, JsonText
+from textmill.records.openai import FINISH_REASONS
 from textmill.records.openai_request import COMPLETIONS_URL, request_columns
 from textmill.records.shape import TEXT_FIELD
 from textmill.records.unfit import Unfit
@@ -23,12 +24,6 @@ _CREATED = 0
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
-_FINISH = {
-    FinishReason.EOS: "stop",
-    FinishReason.STOP: "stop",
-    FinishReason.LENGTH: "length",
-    FinishReason.TIME: "length",
-}
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
@@ -82,7 +77,7 @@ def write(
         "created": created,
         "model": model,
         "choices": [
-            {"index": n, "text": text, "logprobs": None, "finish_reason": _FINISH[reason]}
+            {"index": n, "text": text, "logprobs": None, "finish_reason": FINISH_REASONS[reason]}
             for n, (text, reason) in enumerate(texts)
         ],
         "usage": {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -11,7 +10,7 @@ from textmill.core import JsonText, Record, Rejected
 from textmill.params import KNOWN_NAMES, USER_NAMES
 from textmill.records.builder import RecordBuilder
 from textmill.records.shape import ORDINAL_ID, TEXT_FIELD, Shape
-from textmill.records.strict import parse_object, repeated_key
+from textmill.records.strict import is_deeper, parse_object, repeated_key
 from textmill.records.unfit import Unfit, quoted
 from textmill.serving.asked import unreadable
 from textmill.serving.limits import Limits
@@ -19,7 +18,6 @@ from textmill.serving.refusals import Code, Refused, code_of
 
 Columns = Mapping[str, JsonText]
 
-_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{}]', re.DOTALL)
 _encode = msgspec.json.Encoder().encode
 _FILE = "the call"
 
@@ -88,16 +86,8 @@ class Reader:
 
 def check_nesting(body: bytes, most: int) -> None:
     """Raise `Refused` for JSON that is nested deeper than `most` levels."""
-    if body.count(b"[") + body.count(b"{") <= most:
-        return
-    depth = 0
-    for match in _TOKEN.finditer(body):
-        if match[0] in b"{[":
-            depth += 1
-            if depth > most:
-                raise unreadable(f"nested deeper than {most} levels", Code.TOO_LARGE)
-        elif match[0] in b"}]":
-            depth -= 1
+    if is_deeper(body, most):
+        raise unreadable(f"nested deeper than {most} levels", Code.TOO_LARGE)
 
 
 def text_of(body: bytes) -> str:

@@ -88,14 +88,6 @@ def write_atomic(path: str, data: bytes) -> None:
         file.write(data)
 
 
-def check_writable(path: str) -> None:
-    """Raise `OutputError` if a file could not appear at `path` now. Leaves nothing behind.
-
-    For the start of a job, so that hours of work do not end in a wrong path.
-    """
-    AtomicFile(path).discard()
-
-
 def sync_folder(folder: str) -> None:
     """Make the names in `folder` survive a power cut. Raises `OSError`."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Protocol
 
 from msgspec import Struct
@@ -18,7 +18,8 @@ from msgspec import Struct
 from textmill.errors import InputError, OutputError
 
 STANDARD_INPUT = "-"
-_CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = 1 << 20
+"""How much of a file is read at once."""
 
 
 class InputFile(Struct, frozen=True, kw_only=True):
@@ -137,19 +138,26 @@ class Store(Protocol):
         """The same, but False, and nothing changed, if there is a file of that name already."""
 
     def remove(self, name: str) -> None:
-        """Remove a file. Idempotent."""
+        """Remove a file; logs go with `clear`. Idempotent."""
 
     def clear(self, prefix: str) -> None:
         """Remove all files whose names begin with `prefix`, and folders that this empties."""
 
     def target(self, name: str) -> Target:
-        """Begin a file of any size. Raises `OutputError` if it could not appear there."""
+        """Begin a file of any size. Raises `OutputError` if it could not appear there.
+
+        Until it is committed or discarded, nobody else may write a file of that name.
+        """
 
     def log(self, name: str) -> Log:
         """Open a log; it begins to exist with its first bytes."""
 
     def lock(self, name: str) -> Lock:
-        """Take the lock of that name. Raises `OutputError` if another process has it."""
+        """Take the lock of that name: while it is held, no other process writes in its folder.
+        Raises `OutputError` if another process has it."""
+
+    def hurry(self) -> None:
+        """The user wants to stop: whoever is out of reach is no longer waited for."""
 
 
 _OUTPUT_HINTS = {
@@ -200,10 +208,13 @@ def output_errors(path: str) -> Iterator[None]:
 
 def digest_of(store: Store, name: str) -> str:
     """SHA-256 of a file as it is stored, in hex. Raises `InputError`."""
-    sha256, stream = hashlib.sha256(), store.open(name)
-    try:
-        while data := stream.read(_CHUNK_BYTES):
+    return digest_of_stream(store.open(name))
+
+
+def digest_of_stream(stream: Stream) -> str:
+    """SHA-256 of a stream from where it stands, in hex; closes it. Raises `InputError`."""
+    sha256 = hashlib.sha256()
+    with closing(stream):
+        while data := stream.read(CHUNK_BYTES):
             sha256.update(data)
-    finally:
-        stream.close()
     return sha256.hexdigest()

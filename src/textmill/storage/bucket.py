@@ -7,27 +7,24 @@ metadata, and a refusal counts only after the object was read back and has anoth
 
 from __future__ import annotations
 
-import random
-import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from textmill.errors import InputError, OutputError
+from textmill.errors import InputError, OutputError, is_panic
 from textmill.storage.cloud_errors import is_passing, reason_and_hint
-from textmill.storage.connecting import BACKOFF_SECONDS, Address, StoreOptions, connect
+from textmill.storage.connecting import Address, StoreOptions, connect
+from textmill.storage.patience import Patience
 
 if TYPE_CHECKING:
     from obstore import PutMode
 
-T = TypeVar("T")
 Guard = Callable[[], None]
 """Raises if this process may no longer write."""
 
 
-def _free() -> None:
+def free() -> None:
     """The guard of what needs none."""
 
 
@@ -35,9 +32,7 @@ NONCE = "textmill"
 """The metadata key of the nonce: letters only, as Azure wants it."""
 
 _INNER_RETRY_SECONDS = 5.0
-"""Retries within obstore, which no signal interrupts; `retry_seconds` of them are ours."""
-_FIRST_CONTACT_SECONDS = 10.0
-"""A store that has never answered is rather misnamed than busy."""
+"""Retries within obstore; `retry_seconds` of them are ours."""
 
 
 class Version(NamedTuple):
@@ -72,8 +67,9 @@ class Bucket:
         """Raises `UsageError` if the extra is not installed or the address cannot be used."""
         self.address, self.options = address, options
         inner = min(_INNER_RETRY_SECONDS, options.retry_seconds)
-        self._client = connect(address, options, inner, request_seconds)
-        self._answered = False
+        connection = connect(address, options, inner, request_seconds)
+        self._client = connection.client
+        self.patience = Patience(connection, options.retry_seconds)
 
     def url(self, key: str) -> str:
         """The object as users know it."""
@@ -81,21 +77,21 @@ class Bucket:
 
     def head(self, key: str) -> Found | None:
         """The object, or None."""
-        with self._reading(key):
-            return self.patiently(lambda: self._head(key))
+        with self.reading(key):
+            return self.patience.ask(lambda: self._head(key))
 
     def get(self, key: str) -> bytes | None:
         """All of a small object, or None."""
 
         def attempt() -> bytes | None:
             try:
-                return bytes(self._client.get(key).bytes())
+                return self.patience.send(lambda: bytes(self._client.get(key).bytes()))
             except FileNotFoundError as error:
                 _raise_if_bucket_missing(error)
                 return None
 
-        with self._reading(key):
-            return self.patiently(attempt)
+        with self.reading(key):
+            return self.patience.ask(attempt)
 
     def get_range(self, key: str, start: int, end: int, version: Version) -> bytes:
         """The bytes `start` to `end`, of the object in that state only."""
@@ -106,11 +102,11 @@ class Bucket:
             options["if_match"] = version.e_tag
 
         def attempt() -> bytes:
-            return bytes(self._client.get(key, options=options).bytes())
+            return self.patience.send(lambda: bytes(self._client.get(key, options=options).bytes()))
 
         try:
-            with self._reading(key):
-                data = self.patiently(attempt)
+            with self.reading(key):
+                data = self.patience.ask(attempt)
         except InputError as error:
             if isinstance(error.__cause__, PreconditionError):
                 raise InputError(
@@ -127,15 +123,15 @@ class Bucket:
         """
 
         def attempt() -> list[tuple[str, int]]:
-            metas = self._client.list(folder or None).collect()
+            metas = self.patience.send(lambda: self._client.list(folder or None).collect())
             return sorted((meta["path"], meta["size"]) for meta in metas)
 
-        with self._reading(f"{folder}/" if folder else ""):
-            found = self.patiently(attempt)
+        with self.reading(f"{folder}/" if folder else ""):
+            found = self.patience.ask(attempt)
         # obstore drops the slash at a marker's end, so only asking tells it from an empty object.
         return [(key, size) for key, size in found if size or self.head(key) is not None]
 
-    def put(self, key: str, data: bytes, guard: Guard = _free) -> None:
+    def put(self, key: str, data: bytes, guard: Guard = free) -> None:
         """Write an object over whatever has its key. `guard` is called before each try."""
 
         def attempt() -> None:
@@ -143,37 +139,33 @@ class Bucket:
             self._put(key, data, "overwrite", uuid.uuid4().hex)
 
         with self.writing(key):
-            self.patiently(attempt)
+            self.patience.ask(attempt)
 
-    def create(self, key: str, data: bytes, guard: Guard = _free) -> Version | None:
+    def create(self, key: str, data: bytes, guard: Guard = free) -> Version | None:
         """Write an object if its key is free. None: it is not, and the object is another's."""
         return self._put_if(key, data, None, guard)
 
     def update(self, key: str, data: bytes, version: Version) -> Version | None:
         """Write an object over that state of it. None: another has written or removed it."""
-        return self._put_if(key, data, version, _free)
+        return self._put_if(key, data, version, free)
 
-    def delete(self, *keys: str, guard: Guard = _free) -> None:
+    def delete(self, *keys: str, guard: Guard = free) -> None:
         """Remove objects. Idempotent."""
 
         def attempt() -> None:
             guard()
             try:
-                self._client.delete(list(keys))
+                self.patience.send(lambda: self._client.delete(list(keys)))
             except FileNotFoundError as error:
                 _raise_if_bucket_missing(error)
 
         if keys:
             with self.writing(keys[0]):
-                self.patiently(attempt)
-
-    def patient_client(self) -> Any:
-        """A client that retries for all of `retry_seconds` by itself, as uploads need it."""
-        return connect(self.address, self.options, self.options.retry_seconds)
+                self.patience.ask(attempt)
 
     def _head(self, key: str) -> Found | None:
         try:
-            reply = self._client.get(key, options={"head": True})
+            reply = self.patience.send(lambda: self._client.get(key, options={"head": True}))
         except FileNotFoundError as error:
             _raise_if_bucket_missing(error)
             return None
@@ -182,8 +174,10 @@ class Bucket:
         return Found(meta["size"], version, reply.attributes.get(NONCE))
 
     def _put(self, key: str, data: bytes, mode: PutMode, nonce: str) -> Version:
-        result = self._client.put(
-            key, data, mode=mode, attributes={NONCE: nonce}, use_multipart=False
+        result = self.patience.send(
+            lambda: self._client.put(
+                key, data, mode=mode, attributes={NONCE: nonce}, use_multipart=False
+            )
         )
         return Version(result["e_tag"], result["version"])
 
@@ -215,62 +209,27 @@ class Bucket:
             return None
 
         with self.writing(key):
-            return self.patiently(attempt, also=conflicts)
+            return self.patience.ask(attempt, also=conflicts)
 
-    def patiently(self, attempt: Callable[[], T], also: tuple[type[Exception], ...] = ()) -> T:
-        """Call `attempt` until it returns, or raise its error: it will not pass, or time is up."""
-        patience = self.options.retry_seconds
-        if not self._answered:
-            patience = min(patience, _FIRST_CONTACT_SECONDS)
-        deadline, (pause, longest) = time.monotonic() + patience, BACKOFF_SECONDS
-        while True:
-            try:
-                result = _unpanicked(attempt)
-            except Exception as error:
-                passing = isinstance(error, also) or is_passing(error)
-                if not passing or time.monotonic() + pause > deadline:
-                    raise
-            else:
-                self._answered = True
-                return result
-            time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  spreads, hides nothing
-            pause = min(2 * pause, longest)
+    def reading(self, key: str) -> AbstractContextManager[None]:
+        """Have what goes wrong within be an `InputError` that names the object."""
+        return _told(f"{self.url(key)} cannot be read", InputError)
 
-    @contextmanager
-    def _reading(self, key: str) -> Iterator[None]:
-        try:
-            yield
-        except failures() as error:
-            reason, hint = reason_and_hint(error)
-            raise InputError(f"{self.url(key)} cannot be read: {reason}", hint=hint) from error
-
-    @contextmanager
-    def writing(self, key: str) -> Iterator[None]:
-        """Have what goes wrong within name the object and what was to be done with it."""
-        try:
-            yield
-        except failures() as error:
-            reason, hint = reason_and_hint(error)
-            raise OutputError(f"{self.url(key)} cannot be written: {reason}", hint=hint) from error
+    def writing(self, key: str) -> AbstractContextManager[None]:
+        """Have what goes wrong within be an `OutputError` that names the object."""
+        return _told(f"{self.url(key)} cannot be written", OutputError)
 
 
-@lru_cache(maxsize=64)
-def shared_bucket(address: Address, options: StoreOptions) -> Bucket:
-    """The one of that address, with its connections."""
-    return Bucket(address, options)
-
-
-def _unpanicked(attempt: Callable[[], T]) -> T:
-    """Call `attempt`; a panic of obstore, which is no `Exception`, comes out as an `OSError`."""
+@contextmanager
+def _told(what: str, kind: type[InputError | OutputError]) -> Iterator[None]:
+    """Have what goes wrong within be an error of that kind, which begins with `what`."""
     try:
-        return attempt()
+        yield
     except BaseException as error:
-        if type(error).__name__ != "PanicException":
+        if not is_panic(error) and not isinstance(error, failures()):
             raise
-        raise OSError(
-            f"obstore cannot go on ({error}); credentials from files or the environment may be"
-            " malformed"
-        ) from error
+        reason, hint = reason_and_hint(error)
+        raise kind(f"{what}: {reason}", hint=hint) from error
 
 
 def failures() -> tuple[type[Exception], ...]:

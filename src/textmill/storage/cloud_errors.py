@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from textmill.errors import is_panic
+
 _PASSING_STATUS = {408, 429}
 _STATUS = re.compile(r"status code: (\d{3})(?: ([^:]*))?")
 _CODE = re.compile(r"<Code>([^<]*)</Code>")
@@ -103,6 +105,12 @@ def is_passing(error: BaseException) -> bool:
 
 def reason_and_hint(error: BaseException) -> tuple[str, str | None]:
     """Why, in words, and what to do about it."""
+    if is_panic(error):
+        return (
+            f"obstore cannot go on ({error}); credentials from files or the environment may be"
+            " malformed",
+            None,
+        )
     text = f"{type(error).__name__} {error}"
     for signs, reason, hint in _KNOWN:
         if any(sign in text for sign in signs):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from msgspec import Struct
@@ -51,13 +52,28 @@ class Address(NamedTuple):
         return f"{self.scheme}://{self.authority}"
 
 
+class Connection(Struct):
+    """obstore's client of one bucket, and whether that has ever answered."""
+
+    client: Any
+    has_answered: bool = False
+
+
+@lru_cache(maxsize=64)
 def connect(
     address: Address, options: StoreOptions, retry_seconds: float, request_seconds: float = 120.0
-) -> Any:
-    """A client for a bucket that tries again for `retry_seconds` by itself.
+) -> Connection:
+    """The one connection for these arguments.
 
+    retry_seconds: for how long it asks again by itself. request_seconds: the longest request.
     Raises `UsageError` if the extra is not installed or the address cannot be used.
     """
+    return Connection(_client(address, options, retry_seconds, request_seconds))
+
+
+def _client(
+    address: Address, options: StoreOptions, retry_seconds: float, request_seconds: float
+) -> Any:
     try:
         from obstore import store
     except ImportError:

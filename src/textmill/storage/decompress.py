@@ -11,13 +11,12 @@ from contextlib import closing
 from typing import Any, BinaryIO, Protocol, cast
 
 from textmill.errors import InputError
-from textmill.storage.base import Store
+from textmill.storage.base import CHUNK_BYTES, Store
 
 GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _SKIPPABLE_ZSTD = {bytes([0x50 + n, 0x2A, 0x4D, 0x18]) for n in range(16)}
 _MAGIC_BYTES = 4
-_CHUNK_BYTES = 1 << 20
 
 _ZSTD_STEP_BYTES = 256
 """Compressed bytes decoded at once. The smallest zstd block is 4 bytes and expands to 128 KiB,
@@ -63,7 +62,7 @@ def text_lines(store: Store, name: str) -> Iterator[bytes]:
     with closing(store.open(name)) as stream:
         text = decompressed(Stored(cast(BinaryIO, stream)), store.label(name))
         rest = b""
-        while data := text.read(_CHUNK_BYTES):
+        while data := text.read(CHUNK_BYTES):
             *lines, rest = (rest + data).split(b"\n")
             yield from lines
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import glob
-import hashlib
 import os
 import stat
 import sys
@@ -13,8 +12,9 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from textmill.errors import InputError
-from textmill.storage.base import STANDARD_INPUT, InputFile, input_errors
+from textmill.storage.base import STANDARD_INPUT, InputFile, digest_of_stream, input_errors
 from textmill.storage.decompress import Stored, decompressed
+from textmill.storage.local import open_local
 
 
 class LocalInput:
@@ -147,5 +147,4 @@ def same_file(a: str, b: str) -> bool:
 
 def digest(path: str) -> str:
     """SHA-256 of the file as it is stored, in hex. Raises `InputError`."""
-    with input_errors(path), Path(path).open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return digest_of_stream(open_local(path))

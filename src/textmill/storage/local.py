@@ -25,6 +25,8 @@ class LocalStore:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._held: set[str] = set()
+        self._kept: set[Path] = set()
+        """Folders whose names this run has synced: the one that made them may have been killed."""
 
     def path(self, name: str) -> Path:
         """Where the file is."""
@@ -118,14 +120,19 @@ class LocalStore:
         self._held.add(name)
         return lock
 
+    def hurry(self) -> None:
+        """Nothing here is waited for."""
+
     def _make_folder(self, name: str) -> None:
         """Make the folders within the root that the name goes through, to survive a power cut."""
         for folder in reversed(Path(name).parents):
-            with output_errors(self.label(name)):
-                path = self.root / folder
-                if folder != Path() and not path.exists():
-                    path.mkdir(exist_ok=True)
-                    sync_folder(str(path.parent))
+            path = self.root / folder
+            if folder == Path() or (path in self._kept and path.exists()):
+                continue
+            with output_errors(str(path.parent)):
+                _make(path)
+                sync_folder(str(path.parent))
+                self._kept.add(path)
 
 
 class _LocalFile:
@@ -163,7 +170,7 @@ class LocalLog:
         self._store, self._name = store, name
         self._path = store.path(name)
         self._file: IO[bytes] | None = None
-        self._is_new = False
+        self._is_named = False
 
     def read(self) -> bytes:
         """Everything that is in it."""
@@ -173,7 +180,6 @@ class LocalLog:
         """Add bytes at the end; they survive the death of this process."""
         with output_errors(str(self._path)):
             if self._file is None:
-                self._is_new = not self._path.exists()
                 self._store._make_folder(self._name)
                 self._file = self._path.open("ab", buffering=0)
             left = memoryview(data)
@@ -181,14 +187,15 @@ class LocalLog:
                 left = left[self._file.write(left) :]
 
     def sync(self) -> None:
-        """Have the disk keep what was appended, and the name of a new file."""
+        """Have the disk keep what was appended, and at first the file's name: the run that made it
+        may have been killed before it came to that."""
         if self._file is None:
             return
         with output_errors(str(self._path)):
             _sync(self._file.fileno())
-            if self._is_new:
+            if not self._is_named:
                 sync_folder(str(self._path.parent))
-                self._is_new = False
+                self._is_named = True
 
     def cut(self, size: int) -> None:
         """Forget all bytes from `size` on."""
@@ -251,6 +258,18 @@ def _appear(new: Path, path: Path) -> None:
         if path.exists():
             raise FileExistsError(path) from None
         new.rename(path)
+
+
+def _make(folder: Path) -> None:
+    """Make a folder unless there is something of that name."""
+    try:
+        if not folder.exists():
+            folder.mkdir(exist_ok=True)
+    except FileNotFoundError:
+        raise OutputError(
+            f"there is no folder {folder.parent}",
+            hint="make it first (mkdir -p), or choose another",
+        ) from None
 
 
 def _remove_if_empty(folder: Path) -> None:

@@ -167,6 +167,9 @@ class MemoryStore:
         self._locks.add(name)  # not if the call failed: its caller holds nothing to release
         return MemoryLock(self, name)
 
+    def hurry(self) -> None:
+        """Nothing here is waited for."""
+
     def _write(self, name: str, data: bytes, durable: int | None = None) -> None:
         self._version += 1
         whole = len(data) if durable is None else durable

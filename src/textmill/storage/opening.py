@@ -94,9 +94,8 @@ def _object(url: str, options: StoreOptions) -> InputFile:
     store, name = open_store(url, options)
     entry = store.stat(name)
     if entry is None:
-        below = store.names(
-            f"{name}/"
-        )  # raises if there is no such bucket, which a head cannot tell
+        # Raises if there is no such bucket, which a head cannot tell.
+        below = store.names(f"{name}/")
         hint = "check the name; * is not expanded in a URL"
         raise InputError(
             f"there is no object {url}",

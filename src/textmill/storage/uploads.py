@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import uuid
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from textmill.errors import OutputError
 from textmill.storage.bucket import NONCE, Bucket, Guard, failures
+from textmill.storage.connecting import connect
 
 _PART_BYTES = 16 << 20
 """Of multipart uploads. S3 takes 10,000 parts, so 156 GiB is the largest file."""
@@ -23,6 +25,7 @@ class Upload:
 
     def __init__(self, bucket: Bucket, key: str, guard: Guard) -> None:
         self._bucket, self._key, self._guard = bucket, key, guard
+        self._patience = bucket.patience
         self._nonce = uuid.uuid4().hex
         self._first = bytearray()
         self._writer: Any = None
@@ -32,11 +35,11 @@ class Upload:
         try:
             with self._bucket.writing(self._key):
                 if self._writer is not None:
-                    self._writer.write(data)
+                    self._patience.send(partial(self._writer.write, data))
                     return
                 self._first += data
                 if len(self._first) > _PART_BYTES:
-                    self._writer = self._bucket.patiently(self._begun)
+                    self._writer = self._patience.ask(self._begun)
                     self._first.clear()
         except OutputError:
             self.discard()
@@ -55,7 +58,7 @@ class Upload:
             return
         with self._bucket.writing(self._key):
             try:
-                writer.close()
+                self._patience.send(writer.close)
             except failures():  # it has aborted the upload, unless that was complete already
                 found = self._bucket.head(self._key)
                 if found is None or found.nonce != self._nonce:
@@ -66,27 +69,29 @@ class Upload:
         self._first.clear()
         writer, self._writer = self._writer, None
         if writer is not None:
-            _abort(writer)
+            self._abort(writer)
 
     def _begun(self) -> Any:
         """A writer that has the first part. obstore does not try again to begin an upload."""
         import obstore
 
+        options = self._bucket.options
         writer = obstore.open_writer(
-            self._bucket.patient_client(),
+            connect(self._bucket.address, options, options.retry_seconds).client,
             self._key,
             attributes={NONCE: self._nonce},
             buffer_size=_PART_BYTES,
             max_concurrency=_UPLOADS_AT_ONCE,
         )
         try:
-            writer.write(bytes(self._first))
+            self._patience.send(lambda: writer.write(bytes(self._first)))
         except BaseException:
-            _abort(writer)
+            self._abort(writer)
             raise
         return writer
 
-
-def _abort(writer: Any) -> None:
-    with suppress(*failures()):
-        writer.__exit__(InterruptedError, InterruptedError(), None)
+    def _abort(self, writer: Any) -> None:
+        error = InterruptedError()
+        # RuntimeError: a write that was given up at Ctrl-C still has the writer.
+        with suppress(*failures(), RuntimeError):
+            self._patience.send(lambda: writer.__exit__(InterruptedError, error, None))

@@ -5,18 +5,18 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from contextlib import suppress
 
 from msgspec import Struct
 
 from textmill.core import (
     Batch,
-    Completion,
     Outcome,
     Record,
     Request,
 )
 from textmill.engines.base import Tokenizer
+from textmill.engines.outcomes import generated_texts
 from textmill.errors import InputError
 from textmill.transform.duplicates import Copier, Copy, Duplicates
 from textmill.transform.ledger import Ledger
@@ -25,6 +25,9 @@ from textmill.transform.rows import Piece, RowMaker
 from textmill.transform.windows import Preparer, Rows, Window
 
 _READ_AHEAD_WINDOWS = 2
+_LOOK_SECONDS = 0.05
+_LAST_READ_SECONDS = 0.5
+"""How long the end of a run waits for what is just being read."""
 _MAX_OPEN_WINDOWS = 16
 """A window stays open, with its records in memory, while one of its rows is missing."""
 
@@ -67,11 +70,10 @@ class JobSource:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop reading and wait for the thread."""
+        """Stop reading and wait for the thread, but not for an input that does not answer: the
+        thread only reads, and ends by itself."""
         self._stop.set()
-        while self._thread.is_alive():
-            _drain(self._queue)
-            self._thread.join(0.01)
+        self._thread.join(_LAST_READ_SECONDS)
 
     def take(self, *, wait: bool) -> Sequence[Request] | None:
         """The next window that holds work; its rejected rows are entered on the way.
@@ -131,10 +133,17 @@ class JobSource:
                 if self._stop.is_set():
                     return
                 self.rows_read += len(rows)
-                self._queue.put(self._ready(number, rows))
-            self._queue.put(None)
+                self._put(self._ready(number, rows))
+            self._put(None)
         except BaseException as error:  # noqa: BLE001 - handed to the loop's thread, which raises it
-            self._queue.put(error)
+            self._put(error)
+
+    def _put(self, item: _Ready | BaseException | None) -> None:
+        """Wait for room in the queue, unless nobody takes from it any more."""
+        while not self._stop.is_set():
+            with suppress(queue.Full):
+                self._queue.put(item, timeout=_LOOK_SECONDS)
+                return
 
     def _ready(self, number: int, rows: Rows) -> _Ready:
         part, end = self._folder.read_part(number)
@@ -168,14 +177,6 @@ def _fits(part: Part, rows: Rows) -> bool:
     return inside and whole
 
 
-def _drain(waiting: queue.Queue[_Ready | BaseException | None]) -> None:
-    try:
-        while True:
-            waiting.get_nowait()
-    except queue.Empty:
-        return
-
-
 class _Pieces(Struct):
     """A record with several texts, of which some are still to come."""
 
@@ -196,7 +197,8 @@ class JobSink:
     def give(self, outcomes: Sequence[Outcome]) -> None:
         """Enter every record whose last text is among these outcomes."""
         rows = []
-        for outcome, texts in zip(outcomes, self._texts(outcomes), strict=True):
+        generated = generated_texts(self._tokenizer, outcomes)
+        for outcome, texts in zip(outcomes, generated, strict=True):
             if self._ledger.is_done(outcome.request.ordinal):
                 continue  # of a batch that was computed again whole, for those that were not done
             record = self._ledger.record(outcome.request.ordinal)
@@ -207,15 +209,6 @@ class JobSink:
         pairs = self._copier.originals(rows)
         rows += [self._maker.copied(*pair) for pair in pairs]
         self._ledger.enter(rows)
-
-    def _texts(self, outcomes: Sequence[Outcome]) -> Iterator[tuple[str, ...]]:
-        """Generated texts of each outcome; one tokenizer call for all of them."""
-        sequences = [
-            [s.ids for s in outcome.sequences] if isinstance(outcome, Completion) else []
-            for outcome in outcomes
-        ]
-        texts = iter(self._tokenizer.decode([ids for some in sequences for ids in some]))
-        return (tuple(islice(texts, len(some))) for some in sequences)
 
     def _join(self, record: Record, piece: Piece) -> Sequence[Piece]:
         """All pieces of the record, in the order of its texts, once the last is here."""

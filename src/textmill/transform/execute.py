@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from typing import Any
 
 from msgspec import Struct
@@ -69,7 +70,7 @@ def execute(
     """
     started = time.monotonic()
     journal = JobJournal(*folder.journal(), blame=worker.engine.capabilities.local)
-    try:
+    with closing(journal), folder.hurried_by_interrupts():
         if journal.history.forgetting:
             forget_failures(folder)
             journal.forgotten()
@@ -88,8 +89,6 @@ def execute(
             history=journal.history,
         )
         write_manifest(folder, describe(executed))
-    finally:
-        journal.close()
     folder.remove()
     return executed
 
@@ -121,8 +120,9 @@ def _compute(
     source.start()
     try:
         ticker.start()
-        stats = loop.run()
-        ledger.finish()
+        with ledger.folder.hurried_by_interrupts():
+            stats = loop.run()
+            ledger.finish()
     finally:
         ticker.stop()
         ledger.close()  # first: rows are safe before the reader is waited for

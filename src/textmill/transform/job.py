@@ -14,8 +14,8 @@ a name that nobody reads.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -59,6 +59,7 @@ class JobFolder:
         self._record = f"{self._folder}job.json"
         self._logs: str | None = None
         self._lock: Lock | None = None
+        self._is_empty = False
 
     @property
     def label(self) -> str:
@@ -136,7 +137,7 @@ class JobFolder:
                     hint="move it, or choose another -o",
                 )
         self._lock = self.store.lock(f"{self._folder}lock")
-        self._logs = None
+        self._logs, self._is_empty = None, False
 
     def leave(self) -> None:
         """Let the lock go. The folder stays if it holds finished rows, else it is removed.
@@ -148,11 +149,20 @@ class JobFolder:
         try:
             with suppress(OutputError, InputError):
                 self._lock.check()
-                if not self.holds_rows:
+                if not (self._is_empty or self.holds_rows):
                     self.remove()
         finally:
             self._lock.release()
             self._lock = None
+
+    @contextmanager
+    def hurried_by_interrupts(self) -> Iterator[None]:
+        """Once the user has pressed Ctrl-C in the block, the store is waited for no longer."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.store.hurry()
+            raise
 
     def begin(self, spec: JobSpec, *, fresh: bool, command: Sequence[str] | None = None) -> None:
         """Write what the job is, or check that it is the same as before.
@@ -216,9 +226,9 @@ class JobFolder:
 
     def remove(self) -> None:
         """The job is committed, or holds nothing: remove all but the lock, which `leave` does."""
-        self.forget_rows()
-        self.store.remove(self.spool)
+        self.store.remove(self._record)  # first: from now on the rows are nobody's
         self.store.clear(self._folder)
+        self._is_empty = True
 
 
 def _encodable(text: str) -> str:

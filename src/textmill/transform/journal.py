@@ -220,6 +220,9 @@ class JobJournal:
     def __init__(self, log: Log, label: str, *, blame: bool = True) -> None:
         """Read what earlier runs tried and begin a new one. Raises `InputError`, `OutputError`.
 
+        That a run has begun is synced before it writes anything else: on an object store its
+        number as a writer is taken by that, should a replaced run still have something on its way.
+
         blame: whether a batch can be what a run died of.
         """
         self._log, self._lock = log, threading.Lock()
@@ -231,6 +234,7 @@ class JobJournal:
         self._pieces: set[_Name] = set()
         self._whole = True
         self._write(RunBegan(at=now(), host=socket.gethostname(), pid=os.getpid()))
+        self._log.sync()
 
     def verdict(self, batch: Batch) -> Verdict:
         """Replay a split; split, and in the end give up, what has ended runs."""

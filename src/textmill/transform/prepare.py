@@ -64,8 +64,8 @@ class Prepared:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
 
     @property
     def title(self) -> str:
@@ -116,6 +116,7 @@ class Prepared:
         """Find the inputs, refuse to overwrite one, lock the job's folder."""
         folder = self.folder
         stack.callback(folder.leave)
+        stack.enter_context(folder.hurried_by_interrupts())
         folder.lock()  # first: what follows writes beside the output, and so may another run
         found = find_inputs(inputs, folder.store, folder.spool, options)
         outputs = [folder.store.label(name) for name in folder.outputs]

@@ -8,7 +8,8 @@ import msgspec
 from msgspec import Raw, Struct
 from msgspec.structs import replace
 
-from textmill.core import Completion, Failure, FinishReason, Outcome, Record, Rejected, Usage
+from textmill.core import Failure, FinishReason, Outcome, Record, Rejected
+from textmill.engines.outcomes import usage_of
 from textmill.errors import ErrorCode
 from textmill.records.jsonpath import Path
 from textmill.records.results import Details, error_line, result_line
@@ -77,7 +78,7 @@ class RowMaker(Struct, frozen=True, kw_only=True):
             outcome = piece.outcome
             if isinstance(outcome, Failure):
                 return self._failed(record, outcome)
-            usage = outcome.usage or _counted(outcome)
+            usage = usage_of(outcome)
             row.inp += usage.input_tokens
             row.out += usage.output_tokens
             texts += piece.texts
@@ -122,9 +123,3 @@ class RowMaker(Struct, frozen=True, kw_only=True):
             return replace(rejected, made=row.made, inp=row.inp, out=row.out)
         row.ok = Raw(line[:-1])
         return row
-
-
-def _counted(completion: Completion) -> Usage:
-    """Tokens as they are counted here, where the engine's are the model's own."""
-    written = sum([len(sequence.ids) for sequence in completion.sequences])
-    return Usage(len(completion.request.ids), written)

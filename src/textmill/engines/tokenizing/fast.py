@@ -11,7 +11,7 @@ from textmill.engines.tokenizing.charsmap import CharsMap
 from textmill.engines.tokenizing.config import Added, TokenizerConfig
 from textmill.engines.tokenizing.pipeline import charsmaps_of
 from textmill.engines.tokenizing.recipes import LANG, Blueprint
-from textmill.errors import CorruptModel, ParameterError
+from textmill.errors import CorruptModel, ParameterError, is_panic
 
 if TYPE_CHECKING:
     import tokenizers
@@ -134,7 +134,7 @@ def _build(blueprint: Blueprint, config: TokenizerConfig) -> tokenizers.Tokenize
 
 def _is_library_failure(error: BaseException) -> bool:
     """The library raises plain `Exception`, and for a panic a `BaseException` of its own."""
-    return isinstance(error, Exception) or type(error).__name__ == "PanicException"
+    return isinstance(error, Exception) or is_panic(error)
 
 
 def _to_add(blueprint: Blueprint, config: TokenizerConfig) -> list[Added]:

@@ -1,0 +1,56 @@
+"""What a folder of this machine keeps through a power cut, and what it says when it cannot."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from textmill.errors import OutputError
+from textmill.storage.local import LocalStore
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The inodes of what is synced."""
+    found: list[int] = []
+
+    def recorded(real: Callable[[int], None]) -> Callable[[int], None]:
+        def sync(descriptor: int) -> None:
+            found.append(os.fstat(descriptor).st_ino)
+            real(descriptor)
+
+        return sync
+
+    monkeypatch.setattr(os, "fsync", recorded(os.fsync))
+    return found
+
+
+def test_the_name_of_a_log_is_kept_though_the_run_that_made_it_never_came_to_that(
+    tmp_path: Path, synced: list[int]
+) -> None:
+    """Its folders' names as well: that run may have been killed after any call."""
+    killed = LocalStore(tmp_path).log("job/rows/0")
+    killed.append(b"not synced, ")
+    killed.close()
+    synced.clear()
+    log = LocalStore(tmp_path).log("job/rows/0")
+    log.append(b"synced")
+    log.sync()
+    folders = (tmp_path, tmp_path / "job", tmp_path / "job" / "rows")
+    assert {folder.stat().st_ino for folder in folders} <= set(synced)
+    synced.clear()
+    log.append(b", and more")
+    log.sync()
+    log.close()
+    assert synced == [], "once is enough"
+
+
+def test_a_missing_folder_is_named_and_not_what_would_be_in_it(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path / "missing")
+    for work in (store.lock, store.target):
+        with pytest.raises(OutputError) as caught:
+            work("out.jsonl.job/lock")
+        assert caught.value.message == f"there is no folder {tmp_path / 'missing'}"
