@@ -49,6 +49,7 @@ ONLY_IN: dict[str, set[str]] = {
     "sacrebleu": {"evaluation"},
     "starlette": {"serving", "gateway"},
     "uvicorn": {"serving", "gateway"},
+    "botocore": {"gateway"},
     "cyclopts": {"cli"},
     "pickle": set(),
     "tarfile": set(),
