@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
+from datetime import date
 
+import numpy as np
 import pytest
 
 import textmill
@@ -33,6 +36,27 @@ def test_kept_values_without_json_are_null_and_the_manifest_counts_them():
     assert [row["score"] for row in job.results] == [None, 0.5]
     (note,) = json.loads(job.manifest_path.read_bytes())["warnings"]
     assert note.startswith('no JSON for 1 value of the column "score", null')
+
+
+def test_scalars_of_numpy_and_dates_come_through_and_sets_fail_their_row():
+    values = [np.float32(0.5), date(2020, 1, 2), {1}, math.inf]
+    items = [{"id": n, "text_inputs": "t", "k": value} for n, value in enumerate(values)]
+    job = textmill.run(items, "out.jsonl", engine="echo", keep="k")
+    assert [(row["id"], row["k"]) for row in job.results] == [(0, 0.5), (1, "2020-01-02")]
+    assert [(error.id, error.message[:12]) for error in job.failures] == [
+        (2, '"k" is a set'),
+        (3, '"k" is inf, '),
+    ]
+
+
+def test_a_number_of_python_that_no_float_holds_fails_its_row():
+    items = [GOOD, {"id": 10**400, "text_inputs": "t"}, {"id": 1, "text_inputs": "t", "k": 10**400}]
+    job = textmill.run(items, "out.jsonl", engine="echo", keep="k")
+    assert [row["id"] for row in job.results] == [0]
+    assert [(error.id, error.code) for error in job.failures] == [
+        (None, "bad_record"),
+        (1, "bad_record"),
+    ]
 
 
 @pytest.mark.parametrize("inputs", [None, 5, b"in.jsonl", GOOD], ids=lambda x: type(x).__name__)
