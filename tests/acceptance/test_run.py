@@ -528,6 +528,11 @@ def test_names_that_are_no_utf8_are_written_all_the_same(tmp_path):
     assert r"caf\\udce9.jsonl" in (tmp_path / "out.manifest.json").read_text()
 
 
+def test_a_model_that_the_engine_would_not_use_is_refused(tmp_path):
+    ran = echo(write_lines(tmp_path / "in.jsonl", *ARTICLES), tmp_path, "--model", "demo")
+    assert (ran.code, "cannot use the model demo" in ran.err) == (2, True)
+
+
 def test_standard_output_is_no_output(tmp_path):
     source = write_lines(tmp_path / "in.jsonl", *ARTICLES)
     ran = textmill("run", source, "-o", "-", "--engine", "echo", cwd=tmp_path)

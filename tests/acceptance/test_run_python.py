@@ -7,6 +7,9 @@ import math
 from datetime import date
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.dataset
+import pyarrow.parquet as pq
 import pytest
 
 import textmill
@@ -57,6 +60,49 @@ def test_a_number_of_python_that_no_float_holds_fails_its_row():
         (None, "bad_record"),
         (1, "bad_record"),
     ]
+
+
+def arrow_shapes():
+    table = pa.table({"id": [1, 2, 3], "text_inputs": ["a", "b", "c"], "day": DAYS})
+    batches = table.to_batches(max_chunksize=2)
+    return {
+        "table": table,
+        "batch": table.combine_chunks().to_batches()[0],
+        "batches": batches,
+        "generator": (batch for batch in batches),
+        "reader": table.to_reader(),
+        "dataset": pyarrow.dataset.dataset(table),
+        "stream": OnlyStream(table),
+        "array": [OnlyArray(batch) for batch in batches],
+    }
+
+
+DAYS = pa.array([1, 2, 3], pa.date32())
+
+
+class OnlyStream:
+    """A table of another library, which shows what all of them show."""
+
+    def __init__(self, table):
+        self.__arrow_c_stream__ = table.__arrow_c_stream__
+
+
+class OnlyArray:
+    def __init__(self, batch):
+        self.__arrow_c_array__ = batch.__arrow_c_array__
+
+
+@pytest.mark.parametrize("shape", arrow_shapes())
+def test_tables_of_arrow_are_rows_with_their_types_whatever_their_shape(shape):
+    job = textmill.run(arrow_shapes()[shape], "out.parquet", engine="echo", keep="day")
+    assert (job.counts.rows, job.counts.ok) == (3, 3)
+    assert pq.read_table("out.parquet").column("day").combine_chunks() == DAYS
+
+
+def test_tables_of_other_columns_than_the_first_are_refused():
+    tables = [pa.table({"id": [1], "text_inputs": ["a"]}), pa.table({"id": ["x"]})]
+    with pytest.raises(textmill.UsageError, match="id int64, text_inputs string; then id string"):
+        textmill.run(tables, "out.jsonl", engine="echo")
 
 
 @pytest.mark.parametrize("inputs", [None, 5, b"in.jsonl", GOOD], ids=lambda x: type(x).__name__)
