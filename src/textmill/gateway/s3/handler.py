@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from textmill.gateway.app import Head, Receive, Send, read_body, send_answer
-from textmill.gateway.s3 import listing, xml
+from textmill.gateway.s3 import copying, listing, xml
 from textmill.gateway.s3.bodies import Receiver
 from textmill.gateway.s3.disk import OCTETS, Body, Condition, Disk, Found, open_at
 from textmill.gateway.s3.multipart import Uploads
@@ -22,6 +23,9 @@ MAX_DOCUMENT_BYTES = 4 << 20
 _CHUNK_BYTES = 1 << 20
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _META = "x-amz-meta-"
+_OLD_SIGNATURE = ("AWSAccessKeyId", "Signature", "Expires")
+"""Of an address that a client has presigned by version 2; with --keys it is refused before."""
+
 _MAX_META_BYTES = 2048
 _XML = {"content-type": "application/xml"}
 
@@ -160,12 +164,13 @@ class S3:
 
     async def _put_object(self, request: Request, disk: Disk) -> None:
         headers = request.head.headers
-        if "x-amz-copy-source" in headers:
-            raise AwsError("NotImplemented", "objects are not copied by this S3", 501)
         if "uploadId" in request.fields:
             await self._put_part(request, disk)
             return
         _refuse_subresources(request, ("x-id",))
+        if copying.SOURCE in headers:
+            await self._copy_object(request, disk)
+            return
         disk.bucket(request.bucket)
         metadata = _metadata(headers)
         receiver = Receiver(disk.new_file(), headers)
@@ -184,9 +189,54 @@ class S3:
             receiver.discard()
         await _answer(request, b"", {"etag": f'"{note.etag}"'})
 
+    async def _copy_object(self, request: Request, disk: Disk) -> None:
+        """Content type and metadata are the source's, or the request's where it says REPLACE."""
+        from starlette.concurrency import run_in_threadpool
+
+        headers = request.head.headers
+        await read_body(request.head, request.receive, 0)
+        disk.bucket(request.bucket)
+        found = await run_in_threadpool(copying.source_of, disk, headers)
+        kind, metadata = found.note.content_type, found.note.metadata
+        if headers.get("x-amz-metadata-directive") == "REPLACE":
+            kind, metadata = headers.get("content-type", OCTETS), _metadata(headers)
+        body = await run_in_threadpool(copying.copied, disk, found, 0, found.note.size)
+        try:
+            note = disk.put(
+                request.bucket,
+                request.key,
+                body,
+                content_type=kind,
+                metadata=metadata,
+                condition=Condition(),
+            )
+        finally:
+            body.path.unlink(missing_ok=True)
+        made = listing.moment(note.modified_ns / 1e9)
+        content = {"ETag": f'"{note.etag}"', "LastModified": made}
+        await _answer(request, xml.document("CopyObjectResult", content), _XML)
+
+    async def _copy_part(self, request: Request, disk: Disk, number: int) -> None:
+        from starlette.concurrency import run_in_threadpool
+
+        headers = request.head.headers
+        await read_body(request.head, request.receive, 0)
+        found = await run_in_threadpool(copying.source_of, disk, headers)
+        span = copying.span_of(headers, found)
+        body = await run_in_threadpool(copying.copied, disk, found, *span)
+        try:
+            etag = self._uploads_of(disk).keep(request.fields["uploadId"], number, body)
+        finally:
+            body.path.unlink(missing_ok=True)
+        content = {"ETag": f'"{etag}"', "LastModified": listing.moment(time.time())}
+        await _answer(request, xml.document("CopyPartResult", content), _XML)
+
     async def _put_part(self, request: Request, disk: Disk) -> None:
         uploads = self._uploads_of(disk)
         number = uploads.check(request.bucket, request.key, request.fields)
+        if copying.SOURCE in request.head.headers:
+            await self._copy_part(request, disk, number)
+            return
         receiver = Receiver(disk.new_file(), request.head.headers)
         try:
             body = await _received(request, receiver)
@@ -290,6 +340,7 @@ def _unquoted(key: str) -> str:
 
 def _refuse_subresources(request: Request, known: tuple[str, ...]) -> None:
     """A query that means something else must not be taken for the plain request."""
+    known = (*known, *_OLD_SIGNATURE)
     other = [name for name in request.fields if name not in known and not name.startswith("X-Amz-")]
     if other:
         raise AwsError("NotImplemented", f"?{other[0][:50]} is not there in this S3", 501)
