@@ -97,6 +97,7 @@ def serve(options: Options) -> None:
             server_header=False,
             date_header=True,
         )
+        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # not each that is no HTTP
         _log.warning("serving SageMaker, its runtime, STS, IAM, Logs and S3 at %s", url)
         uvicorn.Server(config).run(sockets=[listening])
 

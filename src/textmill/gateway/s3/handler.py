@@ -321,7 +321,7 @@ async def _received(request: Request, receiver: Receiver) -> Body:
     while True:
         message = await request.receive()
         if message["type"] == "http.disconnect":
-            raise AwsError("IncompleteBody", "the client went away")
+            raise ConnectionError("the client went away")
         data = message.get("body", b"")
         size += len(data)
         if size > MAX_OBJECT_BYTES:
