@@ -5,6 +5,8 @@ The notebook has an environment of its own, with the SageMaker SDK and without t
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 from pathlib import Path
 
@@ -92,6 +94,20 @@ def native_scores(folder):
 
 def rouge(text):
     return [line.split() for line in text.splitlines() if line.strip().startswith("rouge")]
+
+
+def code_of(text):
+    """Lines of Python without headings, which are comments in a script and cells in a notebook."""
+    heading = re.compile(r"# (\d\. .*|Clean up)")
+    return [line for line in text.splitlines() if line.strip() and not heading.fullmatch(line)]
+
+
+def test_notebook_and_script_are_the_same():
+    cells = json.loads(NOTEBOOK.with_suffix(".ipynb").read_text("utf-8"))["cells"]
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    script = NOTEBOOK.read_text("utf-8")
+    assert code_of(code) == code_of(script.split('"""', 2)[2])
+    assert "delete_endpoint" in code
 
 
 def check_clean_up(served):
