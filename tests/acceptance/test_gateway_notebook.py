@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -137,6 +138,39 @@ def test_the_notebook_without_its_waits(served, tmp_path, sdk):
     assert rouge(printed)
     assert rouge(printed) == rouge(native_scores(tmp_path))
     check_clean_up(served)
+
+
+INSIDE = """
+set -e
+ip link set lo up
+test -z "$(ip route)"
+textmill gateway --port 8088 --state "$PWD/state" > gateway.log 2>&1 &
+until grep -q serving gateway.log; do sleep 0.1; done
+"$NOTEBOOK_PYTHON" notebook.py
+kill $!
+wait
+"""
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("sdk", [NEW, OLD])
+def test_the_whole_flow_where_there_is_no_network(tmp_path, sdk):
+    """Gateway, job, endpoint and notebook in a network namespace that has no route."""
+    alone = ["unshare", "--map-root-user", "--net"]
+    if not shutil.which("unshare") or subprocess.run([*alone, "true"], check=False).returncode:
+        pytest.skip("this system gives no network namespaces to its users")
+    (tmp_path / "inside.sh").write_text(INSIDE)
+    (tmp_path / "notebook.py").write_text(QUICK + NOTEBOOK.read_text())
+    shutil.copy(DATA, tmp_path / "packages.jsonl")
+    done = shell(
+        f"exec {' '.join(alone)} sh inside.sh",
+        "http://127.0.0.1:8088",
+        tmp_path,
+        RECORDS=RECORDS,
+        NOTEBOOK_PYTHON=str(program(sdk)),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert rouge(done.stdout) == rouge(native_scores(tmp_path))
 
 
 JUMPSTART = """

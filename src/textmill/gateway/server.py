@@ -99,6 +99,7 @@ def serve(options: Options) -> None:
         )
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # not each that is no HTTP
         _log.warning("serving SageMaker, its runtime, STS, IAM, Logs and S3 at %s", url)
+        _log.warning("%s", _places(options))
         uvicorn.Server(config).run(sockets=[listening])
 
 
@@ -183,6 +184,17 @@ class _Running:
         self._endpoints.close()
 
 
+def _places(options: Options) -> str:
+    """Where what clients create is kept."""
+    if options.endpoint_url is not None:
+        return f"state in {options.state}, buckets at {options.endpoint_url}"
+    return f"state in {options.state}, a folder for each bucket in {_root_of(options)}"
+
+
+def _root_of(options: Options) -> Path:
+    return options.s3 or options.state / "s3"
+
+
 def _s3(options: Options, *, inside: bool) -> Any:
     from textmill.gateway.jumpstart import catalog_object, is_catalog
     from textmill.gateway.s3.disk import Disk
@@ -190,7 +202,7 @@ def _s3(options: Options, *, inside: bool) -> Any:
 
     disk = None
     if inside:
-        root = options.s3 or options.state / "s3"
+        root = _root_of(options)
         root.mkdir(parents=True, exist_ok=True)
         disk = Disk(root)
     return S3(disk, is_catalog, catalog_object)
