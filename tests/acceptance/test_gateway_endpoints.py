@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import time
 from pathlib import Path
@@ -60,11 +61,11 @@ def served(tmp_path_factory):
         yield running
 
 
-def ask(running, body, **more):
+def ask(running, body, name="e", **more):
     client = running.client("sagemaker-runtime")
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     said = {"ContentType": "application/json", **more}
-    return client.invoke_endpoint(EndpointName="e", Body=data, **said)
+    return client.invoke_endpoint(EndpointName=name, Body=data, **said)
 
 
 def test_the_articles_real_time_batch(served):
@@ -176,20 +177,30 @@ def create(running):
 
 
 @pytest.mark.full
-def test_a_gateway_killed_in_the_middle_of_a_deploy_finishes_it(tmp_path):
-    state = tmp_path / "state"
+@pytest.mark.parametrize("seed", range(5))
+def test_deploys_are_finished_whenever_the_gateway_is_killed(tmp_path, seed):
+    """Ten deploys, and a kill at a random moment of each: one process serves each endpoint."""
+    state, rng = tmp_path / "state", random.Random(seed)
     running = Running(state, "--engine", "echo")
     try:
-        create(running)
-        for seconds in (0, 0.1, 0.3, 0.6, 1):
-            time.sleep(seconds)
+        make_model(running.client("sagemaker"), "m")
+        configure(running.client("sagemaker"), "c", "m")
+        names = [f"e{n}" for n in range(10)]
+        for name in names:
+            sagemaker = running.client("sagemaker")
+            sagemaker.create_endpoint(EndpointName=name, EndpointConfigName="c")
+            time.sleep(rng.random())
             running.kill()
             running = Running(state, "--engine", "echo")
-        wait(running.client("sagemaker"), "e", "InService")
-        assert ask(running, {"text_inputs": "x"})["Body"].read()
-        assert len(pids(state)) == 1
+        for name in names:
+            found = wait(running.client("sagemaker"), name, "InService", "Failed", seconds=120)
+            assert found["EndpointStatus"] == "InService", found
+        served = pids(state)
+        assert len(set(served)) == len(names)
+        assert ask(running, {"text_inputs": "x"}, name="e3")["Body"].read()
     finally:
         running.stop()
+    assert all(is_gone(pid) for pid in served)
 
 
 def test_an_endpoint_outlives_a_killed_gateway_and_comes_back_after_an_ended_one(tmp_path):
