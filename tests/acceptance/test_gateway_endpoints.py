@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ pytest.importorskip("textmill.cli.serve", reason="this version has no textmill s
 from botocore.exceptions import ClientError
 
 from support.gateway import Running, gateway, make_model
+from support.waiting import wait_for as wait_until
 
 VARIANT = {
     "VariantName": "AllTraffic",
@@ -183,12 +185,12 @@ def test_deploys_are_finished_whenever_the_gateway_is_killed(tmp_path, seed):
     state, rng = tmp_path / "state", random.Random(seed)
     running = Running(state, "--engine", "echo")
     try:
-        make_model(running.client("sagemaker"), "m")
-        configure(running.client("sagemaker"), "c", "m")
         names = [f"e{n}" for n in range(10)]
-        for name in names:
+        for number, name in enumerate(names, 1):
             sagemaker = running.client("sagemaker")
-            sagemaker.create_endpoint(EndpointName=name, EndpointConfigName="c")
+            make_model(sagemaker, name, HYPER_PARAMS=f"{{'max_new_tokens': {number}}}")
+            configure(sagemaker, name, name)
+            sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
             time.sleep(rng.random())
             running.kill()
             running = Running(state, "--engine", "echo")
@@ -201,6 +203,33 @@ def test_deploys_are_finished_whenever_the_gateway_is_killed(tmp_path, seed):
     finally:
         running.stop()
     assert all(is_gone(pid) for pid in served)
+
+
+def test_endpoints_of_one_model_share_a_process_and_rest_until_they_are_called(tmp_path):
+    state = tmp_path / "state"
+    with gateway(state, "--engine", "echo", "--idle", "0.7") as running:
+        create(running)
+        sagemaker = running.client("sagemaker")
+        wait(sagemaker, "e", "InService")
+        sagemaker.create_endpoint(EndpointName="f", EndpointConfigName="c")
+        wait(sagemaker, "f", "InService")
+        (pid,) = pids(state)
+        sagemaker.delete_endpoint(EndpointName="e")
+        waiter = sagemaker.get_waiter("endpoint_deleted")
+        waiter.wait(EndpointName="e", WaiterConfig={"Delay": 0.2, "MaxAttempts": 100})
+        assert ask(running, {"text_inputs": "x"}, name="f")["Body"].read()
+        assert pids(state) == [pid]
+        wait_until(lambda: is_gone(pid))
+        assert sagemaker.describe_endpoint(EndpointName="f")["EndpointStatus"] == "InService"
+        with ThreadPoolExecutor() as pool:  # all of them wake one process
+            asked = [pool.submit(ask, running, {"text_inputs": "x"}, "f") for _ in range(4)]
+            assert [json.loads(one.result()["Body"].read()) for one in asked] == [
+                {"generated_texts": ["x"]}
+            ] * 4
+        (other,) = pids(state)
+        assert other != pid
+        assert sagemaker.describe_endpoint(EndpointName="f")["EndpointStatus"] == "InService"
+    assert is_gone(other)
 
 
 def test_an_endpoint_outlives_a_killed_gateway_and_comes_back_after_an_ended_one(tmp_path):

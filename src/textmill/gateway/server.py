@@ -49,12 +49,15 @@ class Options(Struct, frozen=True, kw_only=True):
     precision: str = "auto"
     threads: int | None = None
     download: bool = False
+    idle: float | None = None
 
     def __post_init__(self) -> None:
         if len(self.account) != 12 or not self.account.isdigit():
             raise UsageError(f"--account {self.account}: an account has twelve digits")
         if self.jobs < 1:
             raise UsageError(f"--jobs {self.jobs}: must be at least 1")
+        if self.idle is not None and not self.idle > 0:
+            raise UsageError(f"--idle {self.idle}: must be more than 0 seconds")
         if self.s3 is not None and self.endpoint_url is not None:
             raise UsageError("--s3 and --endpoint-url are two places for one thing: choose one")
         if self.keys is None and self.host not in {"127.0.0.1", "::1", "localhost"}:
@@ -122,7 +125,7 @@ class _Running:
         own = {"AWS_ACCESS_KEY_ID": _INTERNAL_ID, "AWS_SECRET_ACCESS_KEY": secret}
         environment = own if inside else {}
         self._supervisor = Supervisor(means, environment)
-        self._endpoints = Endpoints(self._registry, Hosting(environment), means)
+        self._endpoints = Endpoints(self._registry, Hosting(environment), means, idle=options.idle)
         self._jobs = Jobs(self._registry, self._supervisor, at_once=options.jobs)
         if _has_moved(options.state, means.endpoint_url):
             self._jobs.end_workers()
