@@ -39,6 +39,10 @@ Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 
 
+class Gone(ConnectionError):
+    """The client went away before its request was answered: nobody is there to be told."""
+
+
 class _Exchange:
     """Passes a request and its answer on, and knows how far they are."""
 
@@ -57,7 +61,7 @@ class _Exchange:
             await self._send(message)
         except Exception as error:
             # The server has given the connection up before it has told: a body broke its framing.
-            raise ConnectionError("the client went away") from error
+            raise Gone from error
 
 
 class Head(Struct, frozen=True, kw_only=True):
@@ -104,6 +108,8 @@ class Gateway:
         id_, exchange = writing.request_id(), _Exchange(receive, send)
         try:
             await self._exchange(scope, exchange, id_)
+        except Gone:
+            _log.info("request %s: the client went away", id_)
         except ConnectionError as error:
             _log.warning("request %s: %s", id_, error)
 
@@ -219,7 +225,7 @@ async def read_body(head: Head, receive: Receive, most: int) -> bytes:
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise ConnectionError("the client went away")
+            raise Gone
         found += message.get("body", b"")
         if len(found) > most:
             raise too_large

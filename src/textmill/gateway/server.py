@@ -100,10 +100,25 @@ def serve(options: Options) -> None:
             server_header=False,
             date_header=True,
         )
-        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # not each that is no HTTP
+        _quiet_the_server()
         _log.warning("serving SageMaker, its runtime, STS, IAM, Logs and S3 at %s", url)
         _log.warning("%s", _places(options))
         uvicorn.Server(config).run(sockets=[listening])
+
+
+def _quiet_the_server() -> None:
+    """What is no HTTP has been answered with 400 or hung up on: that is all there is to say.
+
+    The server also fails to say so where an answer has begun before the request went wrong.
+    """
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+    for name in ("asyncio", "uvicorn.error"):
+        logging.getLogger(name).addFilter(lambda record: not _is_about_http(record))
+
+
+def _is_about_http(record: logging.LogRecord) -> bool:
+    error = record.exc_info[1] if record.exc_info else None
+    return error is not None and type(error).__module__.startswith("h11")
 
 
 class _Running:

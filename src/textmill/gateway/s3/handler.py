@@ -10,7 +10,7 @@ from email.utils import format_datetime
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-from textmill.gateway.app import Head, Receive, Send, read_body, send_answer
+from textmill.gateway.app import Gone, Head, Receive, Send, read_body, send_answer
 from textmill.gateway.s3 import copying, listing, xml
 from textmill.gateway.s3.bodies import Receiver
 from textmill.gateway.s3.disk import OCTETS, Body, Condition, Disk, Found, open_at
@@ -321,7 +321,7 @@ async def _received(request: Request, receiver: Receiver) -> Body:
     while True:
         message = await request.receive()
         if message["type"] == "http.disconnect":
-            raise ConnectionError("the client went away")
+            raise Gone
         data = message.get("body", b"")
         size += len(data)
         if size > MAX_OBJECT_BYTES:
