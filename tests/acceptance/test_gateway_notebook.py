@@ -93,6 +93,17 @@ def native_scores(folder):
     return scored.out
 
 
+def check_against_native(printed, folder):
+    """The notebook's scores and texts are those of the same job run natively."""
+    assert rouge(printed)
+    assert rouge(printed) == rouge(native_scores(folder))
+    ours = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
+    native = [json.loads(line) for line in (folder / "native.jsonl").read_text().splitlines()]
+    assert [(one["id"], [one["prediction"]]) for one in ours] == [
+        (one["id"], one["generated_texts"]) for one in native
+    ]
+
+
 def rouge(text):
     return [line.split() for line in text.splitlines() if line.strip().startswith("rouge")]
 
@@ -125,8 +136,7 @@ def check_clean_up(served):
 def test_the_notebook_as_it_stands(served, tmp_path, sdk):
     """All waits included, which the SDK makes at least a minute long."""
     printed = run(sdk, NOTEBOOK.read_text(), served, tmp_path)
-    assert rouge(printed)
-    assert rouge(printed) == rouge(native_scores(tmp_path))
+    check_against_native(printed, tmp_path)
     check_clean_up(served)
 
 
@@ -135,8 +145,7 @@ def test_the_notebook_without_its_waits(served, tmp_path, sdk):
     """ROUGE over the downloaded output is that of the same job run natively, the endpoint answers,
     nothing is left, and every connection that the notebook makes is to the gateway."""
     printed = run(sdk, WATCH + QUICK + NOTEBOOK.read_text() + WATCHED, served, tmp_path)
-    assert rouge(printed)
-    assert rouge(printed) == rouge(native_scores(tmp_path))
+    check_against_native(printed, tmp_path)
     check_clean_up(served)
 
 
@@ -170,7 +179,7 @@ def test_the_whole_flow_where_there_is_no_network(tmp_path, sdk):
         NOTEBOOK_PYTHON=str(program(sdk)),
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert rouge(done.stdout) == rouge(native_scores(tmp_path))
+    check_against_native(done.stdout, tmp_path)
 
 
 JUMPSTART = """
