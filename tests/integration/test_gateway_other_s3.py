@@ -47,5 +47,8 @@ def test_jobs_read_and_write_there_and_the_catalog_stays_here(s3_url, theirs, tm
         with pytest.raises(ClientError) as caught:
             ours.list_objects_v2(Bucket="gateway-data")
         assert "--endpoint-url" in caught.value.response["Error"]["Message"]
-        key = {"Bucket": "jumpstart-cache-prod-us-east-1", "Key": "models_manifest.json"}
-        assert json.loads(ours.get_object(**key)["Body"].read())
+        catalog = objects(ours, "jumpstart-cache-prod-us-east-1")
+        assert {"models_manifest.json", "proprietary-sdk-manifest.json"} <= catalog.keys()
+        for one in json.loads(catalog["models_manifest.json"]):
+            spec = json.loads(catalog[one["spec_key"]])
+            assert {spec["hosting_artifact_key"], spec["hosting_script_key"]} <= catalog.keys()

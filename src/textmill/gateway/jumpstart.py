@@ -55,6 +55,15 @@ def catalog_object(_: str, key: str) -> bytes | None:
 
 
 @cache
+def catalog_keys() -> tuple[str, ...]:
+    """Of all objects of the catalog."""
+    pairs = [(id_, version) for id_, all_ in versions().items() for version in all_]
+    specs = [_key(id_, version) for id_, version in pairs]
+    artifacts = [_ARTIFACT.format(id=id_, version=version) for id_, version in pairs]
+    return (MANIFEST, PROPRIETARY_MANIFEST, _SCRIPT_KEY, *specs, *artifacts)
+
+
+@cache
 def versions() -> dict[str, tuple[str, ...]]:
     """Every id that SDKs may ask for, and its versions."""
     found = {entry.id: entry.versions for entry in entries() if _is_jumpstart(entry)}

@@ -214,7 +214,7 @@ def _root_of(options: Options) -> Path:
 
 
 def _s3(options: Options, *, inside: bool) -> Any:
-    from textmill.gateway.jumpstart import catalog_object, is_catalog
+    from textmill.gateway.jumpstart import catalog_keys, catalog_object, is_catalog
     from textmill.gateway.s3.disk import Disk
     from textmill.gateway.s3.handler import S3
 
@@ -223,7 +223,7 @@ def _s3(options: Options, *, inside: bool) -> Any:
         root = _root_of(options)
         root.mkdir(parents=True, exist_ok=True)
         disk = Disk(root)
-    return S3(disk, is_catalog, catalog_object)
+    return S3(disk, is_catalog, catalog_object, catalog_keys)
 
 
 def _listen(options: Options) -> socket.socket:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from typing import Any, NamedTuple
+from functools import partial
+from typing import NamedTuple
 from urllib.parse import unquote
 
 from textmill.gateway.app import Gone, Head, Receive, Send, read_body, send_answer
 from textmill.gateway.s3 import copying, listing, xml
 from textmill.gateway.s3.bodies import Receiver
-from textmill.gateway.s3.disk import OCTETS, Body, Condition, Disk, Found, open_at
+from textmill.gateway.s3.disk import OCTETS, Body, Condition, Disk, Found, Note, open_at
 from textmill.gateway.s3.multipart import Uploads
 from textmill.gateway.wire.faults import AwsError
 from textmill.gateway.wire.writing import Answer
@@ -27,6 +28,8 @@ _OLD_SIGNATURE = ("AWSAccessKeyId", "Signature", "Expires")
 """Of an address that a client has presigned by version 2; with --keys it is refused before."""
 
 _MAX_META_BYTES = 2048
+_LOCATION = "LocationConstraint"
+_VIRTUAL_DATE = datetime(2024, 1, 1, tzinfo=UTC)
 _XML = {"content-type": "application/xml"}
 
 Virtual = Callable[[str, str], bytes | None]
@@ -53,8 +56,10 @@ class S3:
         disk: Disk | None,
         is_virtual: Callable[[str], bool],
         virtual: Virtual,
+        virtual_keys: Callable[[], Iterable[str]],
     ) -> None:
         self._disk, self._is_virtual, self._virtual = disk, is_virtual, virtual
+        self._virtual_keys = virtual_keys
         self._uploads = Uploads(disk) if disk is not None else None
 
     async def __call__(self, head: Head, receive: Receive, send: Send, id_: str) -> None:
@@ -98,12 +103,12 @@ class S3:
     async def _get_bucket(self, request: Request, disk: Disk) -> None:
         if "location" in request.fields:
             disk.bucket(request.bucket)
-            await _answer(request, xml.document("LocationConstraint", {}), _XML)
+            await _answer(request, xml.document(_LOCATION, {}), _XML)
             return
         _refuse_subresources(request, listing.PARAMETERS)
         from starlette.concurrency import run_in_threadpool
 
-        body = await run_in_threadpool(listing.page, disk, request.bucket, request.fields)
+        body = await run_in_threadpool(_page, disk, request)
         await _answer(request, body, _XML)
 
     async def _post_bucket(self, request: Request, disk: Disk) -> None:
@@ -288,7 +293,9 @@ class S3:
         if request.head.method not in {"GET", "HEAD"}:
             raise AwsError("AccessDenied", "this bucket is the catalog's, and read-only", 403)
         if not request.key:
-            await _answer(request, b"" if request.head.method == "HEAD" else _empty(request), _XML)
+            is_list = request.head.method == "GET" and "location" not in request.fields
+            body = self._virtual_page(request) if is_list else xml.document(_LOCATION, {})
+            await _answer(request, body, _XML)
             return
         data = self._virtual(request.bucket, request.key)
         if data is None:
@@ -296,7 +303,7 @@ class S3:
         headers = {
             "content-type": "application/json",
             "etag": listing.etag_of(data),
-            "last-modified": format_datetime(datetime(2024, 1, 1, tzinfo=UTC), usegmt=True),
+            "last-modified": format_datetime(_VIRTUAL_DATE, usegmt=True),
             "accept-ranges": "bytes",
         }
         span, status = _span(request.head.headers.get("range"), len(data)), 200
@@ -304,6 +311,21 @@ class S3:
             headers["content-range"] = f"bytes {span[0]}-{span[1] - 1}/{len(data)}"
             data, status = data[span[0] : span[1]], 206
         await _answer(request, data, headers, status=status)
+
+    def _virtual_page(self, request: Request) -> bytes:
+        _refuse_subresources(request, listing.PARAMETERS)
+        prefix = request.fields.get("prefix", "")
+        keys = sorted(key for key in self._virtual_keys() if key.startswith(prefix))
+        listed = ((key, partial(self._virtual_note, request.bucket, key)) for key in keys)
+        return listing.page(request.bucket, listed, request.fields)
+
+    def _virtual_note(self, bucket: str, key: str) -> Note | None:
+        data = self._virtual(bucket, key)
+        if data is None:
+            return None
+        written = int(_VIRTUAL_DATE.timestamp() * 1e9)
+        etag = listing.etag_of(data).strip('"')
+        return Note(key=key, size=len(data), modified_ns=written, etag=etag)
 
 
 async def _answer(
@@ -383,6 +405,6 @@ def _span(text: str | None, size: int) -> tuple[int, int] | None:
     return start, end
 
 
-def _empty(request: Request) -> bytes:
-    content: dict[str, Any] = {"Name": request.bucket, "KeyCount": 0, "IsTruncated": "false"}
-    return xml.document("ListBucketResult", content)
+def _page(disk: Disk, request: Request) -> bytes:
+    listed = listing.on_disk(disk, request.bucket, request.fields)
+    return listing.page(request.bucket, listed, request.fields)
