@@ -41,7 +41,7 @@ def is_catalog(bucket: str) -> bool:
     return _BUCKET.fullmatch(bucket) is not None
 
 
-def catalog_object(_: str, key: str) -> bytes | None:
+def catalog_object(key: str) -> bytes | None:
     """An object of the catalog; None if it has none of that key."""
     if key in (MANIFEST, PROPRIETARY_MANIFEST):
         return _manifest(proprietary=key == PROPRIETARY_MANIFEST)

@@ -217,13 +217,15 @@ def _s3(options: Options, *, inside: bool) -> Any:
     from textmill.gateway.jumpstart import catalog_keys, catalog_object, is_catalog
     from textmill.gateway.s3.disk import Disk
     from textmill.gateway.s3.handler import S3
+    from textmill.gateway.s3.virtual import Virtual
 
     disk = None
     if inside:
         root = _root_of(options)
         root.mkdir(parents=True, exist_ok=True)
         disk = Disk(root)
-    return S3(disk, is_catalog, catalog_object, catalog_keys)
+    catalog = Virtual(has_bucket=is_catalog, read=catalog_object, keys=catalog_keys)
+    return S3(disk, catalog)
 
 
 def _listen(options: Options) -> socket.socket:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from functools import partial
 from typing import NamedTuple
 from urllib.parse import unquote
 
 from textmill.gateway.app import Gone, Head, Receive, Send, read_body, send_answer
 from textmill.gateway.s3 import copying, listing, xml
 from textmill.gateway.s3.bodies import Receiver
-from textmill.gateway.s3.disk import OCTETS, Body, Condition, Disk, Found, Note, open_at
+from textmill.gateway.s3.disk import OCTETS, Body, Condition, Disk, Found, open_at
 from textmill.gateway.s3.multipart import Uploads
+from textmill.gateway.s3.virtual import WRITTEN, Virtual
 from textmill.gateway.wire.faults import AwsError
 from textmill.gateway.wire.writing import Answer
 
@@ -29,11 +29,7 @@ _OLD_SIGNATURE = ("AWSAccessKeyId", "Signature", "Expires")
 
 _MAX_META_BYTES = 2048
 _LOCATION = "LocationConstraint"
-_VIRTUAL_DATE = datetime(2024, 1, 1, tzinfo=UTC)
 _XML = {"content-type": "application/xml"}
-
-Virtual = Callable[[str, str], bytes | None]
-"""An object of a bucket that is served from memory; None if it has none of that key."""
 
 
 class Request(NamedTuple):
@@ -51,22 +47,15 @@ class Request(NamedTuple):
 class S3:
     """The handler. `disk` is None where another S3 is used; virtual buckets are served anyway."""
 
-    def __init__(
-        self,
-        disk: Disk | None,
-        is_virtual: Callable[[str], bool],
-        virtual: Virtual,
-        virtual_keys: Callable[[], Iterable[str]],
-    ) -> None:
-        self._disk, self._is_virtual, self._virtual = disk, is_virtual, virtual
-        self._virtual_keys = virtual_keys
+    def __init__(self, disk: Disk | None, virtual: Virtual) -> None:
+        self._disk, self._virtual = disk, virtual
         self._uploads = Uploads(disk) if disk is not None else None
 
     async def __call__(self, head: Head, receive: Receive, send: Send, id_: str) -> None:
         """One request. Raises `AwsError`."""
         bucket, _, key = head.path.removeprefix("/").partition("/")
         request = Request(head, head.fields, unquote(bucket), _unquoted(key), receive, send, id_)
-        if request.bucket and self._is_virtual(request.bucket):
+        if request.bucket and self._virtual.has_bucket(request.bucket):
             await self._send_virtual(request)
             return
         if self._disk is None:
@@ -293,17 +282,19 @@ class S3:
         if request.head.method not in {"GET", "HEAD"}:
             raise AwsError("AccessDenied", "this bucket is the catalog's, and read-only", 403)
         if not request.key:
-            is_list = request.head.method == "GET" and "location" not in request.fields
-            body = self._virtual_page(request) if is_list else xml.document(_LOCATION, {})
+            body = xml.document(_LOCATION, {})
+            if request.head.method == "GET" and "location" not in request.fields:
+                _refuse_subresources(request, listing.PARAMETERS)
+                body = self._virtual.page(request.bucket, request.fields)
             await _answer(request, body, _XML)
             return
-        data = self._virtual(request.bucket, request.key)
+        data = self._virtual.read(request.key)
         if data is None:
             raise AwsError("NoSuchKey", "The specified key does not exist.", 404)
         headers = {
             "content-type": "application/json",
             "etag": listing.etag_of(data),
-            "last-modified": format_datetime(_VIRTUAL_DATE, usegmt=True),
+            "last-modified": format_datetime(WRITTEN, usegmt=True),
             "accept-ranges": "bytes",
         }
         span, status = _span(request.head.headers.get("range"), len(data)), 200
@@ -311,21 +302,6 @@ class S3:
             headers["content-range"] = f"bytes {span[0]}-{span[1] - 1}/{len(data)}"
             data, status = data[span[0] : span[1]], 206
         await _answer(request, data, headers, status=status)
-
-    def _virtual_page(self, request: Request) -> bytes:
-        _refuse_subresources(request, listing.PARAMETERS)
-        prefix = request.fields.get("prefix", "")
-        keys = sorted(key for key in self._virtual_keys() if key.startswith(prefix))
-        listed = ((key, partial(self._virtual_note, request.bucket, key)) for key in keys)
-        return listing.page(request.bucket, listed, request.fields)
-
-    def _virtual_note(self, bucket: str, key: str) -> Note | None:
-        data = self._virtual(bucket, key)
-        if data is None:
-            return None
-        written = int(_VIRTUAL_DATE.timestamp() * 1e9)
-        etag = listing.etag_of(data).strip('"')
-        return Note(key=key, size=len(data), modified_ns=written, etag=etag)
 
 
 async def _answer(
