@@ -180,6 +180,41 @@ def test_conditional_writes(s3):
     assert s3.get_object(**put)["Body"].read() == b"3"
 
 
+def test_objects_are_copied_whole_and_in_parts(s3, tmp_path):
+    """As copy_object, and as `aws s3 mv` copies what is large."""
+    data = os.urandom(11 * MIB)
+    s3.put_object(Bucket="bucket", Key="copy/é 1", Body=data, Metadata={"a": "b"})
+    source = {"Bucket": "bucket", "Key": "copy/é 1"}
+    config = TransferConfig(multipart_threshold=5 * MIB, multipart_chunksize=5 * MIB)
+    s3.copy(source, "bucket", "copy/parts", Config=config)
+    etag = s3.copy_object(Bucket="bucket", Key="copy/whole", CopySource=source)["CopyObjectResult"]
+    for key in ("copy/parts", "copy/whole"):
+        assert s3.get_object(Bucket="bucket", Key=key)["Body"].read() == data
+    head = s3.head_object(Bucket="bucket", Key="copy/whole")
+    assert (head["ETag"], head["Metadata"]) == (etag["ETag"], {"a": "b"})
+    new = {"MetadataDirective": "REPLACE", "Metadata": {"c": "d"}, "ContentType": "text/x"}
+    s3.copy_object(Bucket="bucket", Key="copy/whole", CopySource=source, **new)
+    head = s3.head_object(Bucket="bucket", Key="copy/whole")
+    assert (head["ContentType"], head["Metadata"]) == ("text/x", {"c": "d"})
+    to = {"Bucket": "bucket", "Key": "copy/never"}
+    assert code(s3.copy_object, **to, CopySource={**source, "Key": "none"}) == "NoSuchKey"
+    assert code(s3.copy_object, **to, CopySource={**source, "Bucket": "none"}) == "NoSuchBucket"
+    for name in ("bucket/../../etc/passwd", "../etc/passwd", "/etc/passwd"):
+        assert code(s3.copy_object, **to, CopySource=name) in {
+            "NoSuchKey",
+            "NoSuchBucket",
+            "InvalidBucketName",
+        }
+    wrong = {"CopySource": source, "CopySourceIfMatch": '"0"'}
+    assert code(s3.copy_object, **to, **wrong) == "PreconditionFailed"
+    upload = s3.create_multipart_upload(**to)["UploadId"]
+    part = {**to, "UploadId": upload, "PartNumber": 1, "CopySource": source}
+    assert code(s3.upload_part_copy, **part, CopySourceRange="bytes=5-99999999") == (
+        "InvalidArgument"
+    )
+    assert code(s3.head_object, **to) == "404"
+
+
 def test_files_that_are_put_into_the_folder_are_objects(served, s3):
     folder = served.buckets / "bucket" / "dropped"
     folder.mkdir()

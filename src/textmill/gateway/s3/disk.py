@@ -18,6 +18,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -159,9 +160,10 @@ class Disk:
                 path.unlink()
             self._note_path(bucket, key).unlink(missing_ok=True)
             for parent in path.parents:
-                if parent == folder or not folder_is_empty(parent):
+                if parent == folder:
                     break
-                parent.rmdir()
+                with suppress(OSError):  # it is not there, no folder, or not empty
+                    parent.rmdir()
 
     def listing(self, bucket: str, prefix: str, after: str) -> Iterator[tuple[str, Path]]:
         """Keys and files by key, those that begin with `prefix` and come after `after`."""
@@ -249,11 +251,6 @@ class Disk:
         new = self.new_file()
         new.write_bytes(msgspec.json.encode(note))
         new.replace(path)
-
-
-def folder_is_empty(path: Path) -> bool:
-    """Whether a folder has nothing in it."""
-    return next(path.iterdir(), None) is None
 
 
 def _in_the_way(path: Path, folder: Path) -> AwsError:
