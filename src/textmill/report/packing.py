@@ -1,0 +1,100 @@
+"""The numbers of many records, small enough to travel in a page."""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from textmill.evaluation.base import LOWER_IS_BETTER, SACRE_METRICS, Floats
+from textmill.evaluation.results import Scores
+from textmill.html.build import visible
+from textmill.report.texts import id_text
+from textmill.report.values import Numbers
+
+MAX_RECORDS = 10_000
+MAX_METRICS = 4
+MAX_COLUMNS = 3
+UNSCORED = -1
+"""In place of the value of a record without a prediction."""
+
+
+def score_numbers(scores: Scores, texts: Sequence[int]) -> Numbers:
+    """States, values and slices of the records, those in `texts` always among them."""
+    records = scores.records
+    places = chosen_places(len(records), texts)
+    names = told_apart([score.name for score in scores.scores], records.values)
+    first = names[0]
+    states = np.frombuffer(records.states, np.uint8)[places]
+    content: dict[str, Any] = {
+        "states": "".join(map(str, states.tolist())),
+        "metrics": [
+            {
+                "name": name,
+                "scale": scale(name),
+                "lower": name in LOWER_IS_BETTER,
+                "values": _whole(records.values[name][places], name),
+            }
+            for name in names
+        ],
+        "columns": [
+            {
+                "name": visible(column.name),
+                "labels": [visible(label) for label in column.labels],
+                "codes": np.frombuffer(column.codes, np.int32)[places].tolist(),
+            }
+            for column in records.columns[:MAX_COLUMNS]
+        ],
+    }
+    if records.baseline_values:
+        other = np.frombuffer(records.baseline_states, np.uint8)[places]
+        content["baseline"] = _whole(records.baseline_values[first][places], first)
+        content["baseline_states"] = "".join(map(str, other.tolist()))
+    if records.words is not None:
+        content["words"] = records.words[0][places].astype(int).tolist()
+    return packed(content, [records.ids[place] for place in places.tolist()], places, len(records))
+
+
+def packed(content: Mapping[str, Any], ids: Sequence[Any], places: Floats, total: int) -> Numbers:
+    """Columns of numbers with the ids of their records. places: rising."""
+    everything = {
+        **content,
+        "ids": [visible(id_text(one)) for one in ids],
+        "steps": np.diff(places, prepend=0).tolist(),
+        "total": total,
+    }
+    data = zlib.compress(msgspec.json.encode(everything), 9)
+    return Numbers(total=total, shown=len(ids), packed=base64.b64encode(data).decode())
+
+
+def chosen_places(total: int, texts: Sequence[int]) -> Any:
+    """All places, or of many records some at even distances and those in `texts`; rising."""
+    if total <= MAX_RECORDS:
+        return np.arange(total)
+    even = np.linspace(0, total - 1, MAX_RECORDS - len(texts)).astype(np.int64)
+    return np.union1d(even, np.array(texts, np.int64))
+
+
+def told_apart(names: Sequence[str], values: Mapping[str, Floats]) -> list[str]:
+    """Up to four metrics, without those that say of every record what an earlier one says, or
+    the same of all."""
+    kept: list[str] = []
+    for name in names:
+        column = values[name]
+        alike = any(np.array_equal(column, values[other]) for other in kept)
+        if not kept or not (alike or np.ptp(column) == 0):
+            kept.append(name)
+    return kept[:MAX_METRICS]
+
+
+def scale(name: str) -> int:
+    """What a value is multiplied by to be a whole number: four digits are shown, or two."""
+    return 100 if name in SACRE_METRICS else 10_000
+
+
+def _whole(values: Floats, name: str) -> list[int]:
+    return np.rint(values * scale(name)).astype(int).tolist()  # type: ignore[no-any-return]
