@@ -43,8 +43,8 @@ def score_numbers(scores: Scores, texts: Sequence[int]) -> Numbers:
         ],
         "columns": [
             {
-                "name": visible(column.name),
-                "labels": [visible(label) for label in column.labels],
+                "name": visible(id_text(column.name)),
+                "labels": [visible(id_text(label)) for label in column.labels],
                 "codes": np.frombuffer(column.codes, np.int32)[places].tolist(),
             }
             for column in records.columns[:MAX_COLUMNS]

@@ -208,5 +208,8 @@ function scrollers() {
 }
 cards();
 const held = byId("records-data");
-(held ? unpack(held.value).then(table) : Promise.resolve()).finally(scrollers);
+(held ? unpack(held.value).then(table) : Promise.resolve()).finally(() => {
+  scrollers();
+  document.documentElement.dataset.ready = "yes";
+});
 addEventListener("resize", scrollers);
