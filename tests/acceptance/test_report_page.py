@@ -1,16 +1,18 @@
-"""The page of a report in a real browser: it loads nothing, works by keyboard, and holds any text."""
+"""The page of a report in a real browser: loads nothing, works by keyboard, holds any text."""
 
 from __future__ import annotations
 
+import random
 import re
+import uuid
 
 import pytest
 
 import textmill
-from support.browser import chromium, opened, require
+from support.browser import Watched, chromium, opened, require
 from support.command import textmill as command
 from support.command import write_lines
-from support.evaluation import demo, mutated
+from support.evaluation import cnn_dailymail_like, demo, mutated
 
 ROWS = 300
 TEXT = "A <b>small</b> tool & its notes"
@@ -38,8 +40,6 @@ def browser():
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
     """300 records of the demo against a baseline, some failed and missing, in slices."""
-    import random
-
     folder, rng = tmp_path_factory.mktemp("report"), random.Random(5)
     rows = demo()[:ROWS]
     write_lines(folder / "references.jsonl", *rows)
@@ -187,8 +187,8 @@ def write_literals(path, *rows):
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory):
-    """Every hostile text as id, prediction, reference, slice, code and message, and one plain record
-    beside them."""
+    """Every hostile text as id, prediction, reference, slice, code and message, and one plain
+    record beside them."""
     folder = tmp_path_factory.mktemp("hostile")
     texts = {**HOSTILE, "plain": TEXT}
     rows = [
@@ -279,24 +279,48 @@ def test_the_page_of_a_job(browser, tmp_path):
 
 
 def test_ten_thousand_records_are_under_300_kb(browser, tmp_path):
-    import random
-
+    """With long ids, long texts, several slices and a baseline."""
     rng = random.Random(1)
-    rows = [{**row, "id": f"article-{n}-{at}"} for n in range(5) for at, row in enumerate(demo())]
+    texts, wanted = cnn_dailymail_like(10_000)
+    ids = [str(uuid.UUID(int=rng.getrandbits(128))) for _ in texts]
+    more = [{"a": n % 150, "b": n % 90, "c": n % 7, "source": text * 9}
+            for n, text in enumerate(texts)]  # fmt: skip
+    rows = [{"id": one, "ref": text, **rest}
+            for one, text, rest in zip(ids, wanted, more, strict=True)]  # fmt: skip
     write_lines(tmp_path / "references.jsonl", *rows)
-    for name in ("a", "b"):
-        texts = ({"id": one["id"], "text": mutated(one["summary"], rng)} for one in rows)
-        write_lines(tmp_path / f"{name}.jsonl", *texts)
+    for name, some in (("a", texts), ("b", [*texts[1:], texts[0]])):
+        write_lines(
+            tmp_path / f"{name}.jsonl",
+            *[{"id": one, "text": text} for one, text in zip(ids, some, strict=True)],
+        )
     textmill.score(
         *(tmp_path / "a.jsonl", tmp_path / "references.jsonl"),
-        **{"ref": "summary", "source": "document", "by": ["section"]},
-        **{"baseline": tmp_path / "b.jsonl", "samples": 100, "report": tmp_path / "r.html"},
+        **{"ref": "ref", "source": "source", "by": ["a", "b", "c"]},
+        **{"baseline": tmp_path / "b.jsonl", "samples": 20, "report": tmp_path / "r.html"},
     )
     assert (tmp_path / "r.html").stat().st_size < 300_000
     with opened(browser, tmp_path / "r.html") as page:
-        assert page.page.locator("#records-count").inner_text() == "10,000 records of 10,000"
-        page.page.locator("#records-search").fill("article-4-1999")
-        assert page.shown("#records-table tbody th") == ["article-4-1999"]
+        assert re.fullmatch(
+            r"([\d,]+) records of \1", page.page.locator("#records-count").inner_text()
+        )
+        assert "of 10,000 records" in page.page.locator("#records").inner_text()
+        linked = page.page.locator("article h3 bdi").first.inner_text()
+        page.page.locator("#records-search").fill(linked)
+        assert page.shown("#records-table tbody th") == [linked]
+
+
+def test_the_watch_sees_what_it_is_there_for(browser, tmp_path):
+    """A page that loads, runs and breaks something is told of; else the tests above say nothing."""
+    page = tmp_path / "bad.html"
+    page.write_text(
+        """<!doctype html><html data-ready="yes"><meta http-equiv="Content-Security-Policy"
+        content="default-src 'none'; img-src *"><img src="http://elsewhere.example/x.png">
+        <p onclick="x()">x</p><script>document.title = "ran"</script>"""
+    )
+    watched = Watched(browser, page)
+    assert watched.requests == ["http://elsewhere.example/x.png"]
+    assert any("Content Security Policy" in one for one in watched.complaints)
+    watched.close()
 
 
 def test_values_on_the_page_are_those_of_the_scores(browser, report):

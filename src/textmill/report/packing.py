@@ -16,19 +16,35 @@ from textmill.html.build import visible
 from textmill.report.texts import id_text
 from textmill.report.values import Numbers
 
-MAX_RECORDS = 10_000
+MAX_RECORDS, MIN_RECORDS = 10_000, 500
 MAX_METRICS = 4
+MAX_CHARS = 90_000
+"""Of what is packed: metrics are left out for it, and then records."""
 MAX_COLUMNS = 3
 UNSCORED = -1
 """In place of the value of a record without a prediction."""
 
 
 def score_numbers(scores: Scores, texts: Sequence[int]) -> Numbers:
-    """States, values and slices of the records, those in `texts` always among them."""
-    records = scores.records
-    places = chosen_places(len(records), texts)
-    names = told_apart([score.name for score in scores.scores], records.values)
-    first = names[0]
+    """States, values and slices of the records, those in `texts` always among them.
+
+    As many metrics and records as fit: all of the first four metrics and of 10,000 records, unless
+    their ids are long.
+    """
+    names = told_apart([score.name for score in scores.scores], scores.records.values)
+    most = MAX_RECORDS
+    found = _numbers(scores, names, chosen_places(len(scores.records), texts, most))
+    while len(found.packed) > MAX_CHARS and (len(names) > 1 or most > MIN_RECORDS):
+        if len(names) > 1:
+            names = names[:-1]
+        else:
+            most //= 2
+        found = _numbers(scores, names, chosen_places(len(scores.records), texts, most))
+    return found
+
+
+def _numbers(scores: Scores, names: Sequence[str], places: Any) -> Numbers:
+    records, first = scores.records, names[0]
     states = np.frombuffer(records.states, np.uint8)[places]
     content: dict[str, Any] = {
         "states": "".join(map(str, states.tolist())),
@@ -71,11 +87,11 @@ def packed(content: Mapping[str, Any], ids: Sequence[Any], places: Floats, total
     return Numbers(total=total, shown=len(ids), packed=base64.b64encode(data).decode())
 
 
-def chosen_places(total: int, texts: Sequence[int]) -> Any:
+def chosen_places(total: int, texts: Sequence[int], most: int = MAX_RECORDS) -> Any:
     """All places, or of many records some at even distances and those in `texts`; rising."""
-    if total <= MAX_RECORDS:
+    if total <= most:
         return np.arange(total)
-    even = np.linspace(0, total - 1, MAX_RECORDS - len(texts)).astype(np.int64)
+    even = np.linspace(0, total - 1, most - len(texts)).astype(np.int64)
     return np.union1d(even, np.array(texts, np.int64))
 
 

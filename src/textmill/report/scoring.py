@@ -25,8 +25,8 @@ from textmill.report.texts import id_text, interval, number
 from textmill.words import counted
 
 BINS = 40
-MAX_SLICES, MAX_NAMED = 60, 5
-FIRST_SLICES = 12
+MAX_SLICES, FIRST_SLICES, MAX_NAMED = 60, 12, 5
+"""Slices on the page; of one column at once; named in its sentence."""
 UNSURE = 0.05
 
 
@@ -238,9 +238,11 @@ def slice_section(scores: Scores) -> Section | None:
     if not scores.slices:
         return None
     name = scores.scores[0].name
+    by_column = groupby(scores.slices, key=lambda one: one.column)
+    columns = {column: list(group) for column, group in by_column}
     tables = [
-        _slices(column, list(group), name)
-        for column, group in groupby(scores.slices, key=lambda one: one.column)
+        _slices(column, group, name, max(FIRST_SLICES, MAX_SLICES // len(columns)))
+        for column, group in columns.items()
     ]
     return section(
         "slices",
@@ -288,7 +290,7 @@ def _named(found: Sequence[tuple[Slice, SliceScore]]) -> Child:
     return [names, ", …)" if len(found) > len(ordered) else ")"]
 
 
-def _slices(column: str, slices: Sequence[Slice], name: str) -> Element:
+def _slices(column: str, slices: Sequence[Slice], name: str, most: int) -> Element:
     compared = slices[0].scores[0].difference is not None
     heads = [
         Head(column),
@@ -303,7 +305,7 @@ def _slices(column: str, slices: Sequence[Slice], name: str) -> Element:
     firsts = [one.scores[0] for one in slices]
     ends = [end for one in firsts for end in (one.low, one.value, one.high) if end is not None]
     domain = (min(ends), max(ends))
-    rows = [list(_slice(one, domain, compared=compared)) for one in slices[:MAX_SLICES]]
+    rows = [list(_slice(one, domain, compared=compared)) for one in slices[:most]]
     first, others, left = rows[:FIRST_SLICES], rows[FIRST_SLICES:], len(slices) - len(rows)
     return fragment(
         table(f"{name} by {column}", heads, first),

@@ -11,7 +11,7 @@ from textmill.evaluation import notebook
 from textmill.evaluation.highlight import Overlap, Segment
 from textmill.report.values import Text
 
-BUDGET_BYTES = 120_000
+BUDGET_BYTES = 80_000
 LIMITS = (800, 600, 450, 300, 200, 140, 100)
 ID_CHARS = 80
 MAX_COMPARED_CHARS = 20_000
