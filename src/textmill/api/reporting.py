@@ -56,6 +56,7 @@ def score_report(
     """
     from textmill.report.cards import places_of, score_examples
     from textmill.report.choosing import score_groups
+    from textmill.report.fitting import Room, fitted
     from textmill.report.packing import score_numbers, told_apart
     from textmill.report.page import score_page
     from textmill.report.values import ScoreView, Source
@@ -65,53 +66,69 @@ def score_report(
     names = told_apart([score.name for score in scores.scores], scores.records.values)
     digests = tuple((str(path), _digest(path)) for path in files)
     manifest, job = _manifest_beside(files[0])
-    return score_page(
-        ScoreView(
-            scores=scores,
-            examples=score_examples(groups, scores.records.examples(places), names, overlap),
-            numbers=score_numbers(scores, places),
-            failures=_unanswered(scores, files[0]),
-            source=Source(
-                command=shlex.join(command),
-                files=digests,
-                verified=_verified(job, files[0].name, digests[0][1]),
-                manifest=manifest,
-            ),
-            job=job,
-        )
+    found = scores.records.examples(places)
+    failures = _unanswered(scores, files[0])
+    source = Source(
+        command=shlex.join(command),
+        files=digests,
+        verified=_verified(job, files[0].name, digests[0][1]),
+        manifest=manifest,
     )
+
+    def page(room: Room) -> str:
+        return score_page(
+            ScoreView(
+                scores=scores,
+                examples=score_examples(groups, found, names, overlap, room.text_chars),
+                numbers=score_numbers(scores, places, room.packed_chars),
+                failures=failures,
+                source=source,
+                job=job,
+            )
+        )
+
+    return fitted(page)
 
 
 def job_report(job: FinishedJob) -> str:
     """The page of a finished job."""
-    from textmill.report.outputs import Unseen, looked_at
+    from textmill.report.fitting import Room, fitted
+    from textmill.report.outputs import Looked, Unseen
     from textmill.report.page import job_page
     from textmill.report.values import JobView, Source, job_of
 
-    facts, seen, unseen = job_of(job.manifest), None, "There are no results."
+    facts, unseen = job_of(job.manifest), "There are no results."
+    seen: Looked | None = None
     try:
         if job.manifest.get("output_format", "jsonl") == "jsonl":
-            seen = looked_at(lambda: job.results)
+            seen = Looked(lambda: job.results)
         else:
             unseen = f"The results are {job.manifest['output_format']}, which is not looked into."
     except Unseen:
         unseen = "The results do not hold their texts as generated_texts (--output-filter)."
     command = job.manifest.get("command")
-    return job_page(
-        JobView(
-            output=str(job.output),
-            job=facts,
-            failures=_failed_rows(job),
-            source=Source(
-                command=shlex.join(command) if command else "It was called from Python.",
-                files=tuple((one.name, one.sha256) for one in facts.outputs),
-                manifest=_formatted(msgspec.json.encode(job.manifest)),
-            ),
-            examples=seen[0] if seen else None,
-            numbers=seen[1] if seen else None,
-            unseen=unseen,
-        )
+    failures = _failed_rows(job)
+    source = Source(
+        command=shlex.join(command) if command else "It was called from Python.",
+        files=tuple((one.name, one.sha256) for one in facts.outputs),
+        manifest=_formatted(msgspec.json.encode(job.manifest)),
     )
+
+    def page(room: Room) -> str:
+        there = seen is not None and seen.total > 0
+        return job_page(
+            JobView(
+                output=str(job.output),
+                job=facts,
+                failures=failures,
+                source=source,
+                examples=seen.examples(room.text_chars) if seen and there else None,
+                numbers=seen.numbers(room.packed_chars) if seen and there else None,
+                unseen=unseen,
+            )
+        )
+
+    return fitted(page)
 
 
 def command_line(verb: Sequence[str], flags: Mapping[str, tuple[Any, Any]]) -> list[str]:

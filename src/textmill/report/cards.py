@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from textmill.evaluation.highlight import Overlap
 from textmill.evaluation.records import Example
 from textmill.report.choosing import badges_of
-from textmill.report.texts import compared, fitting_limit, id_text, number, plain
+from textmill.report.texts import compared, id_text, number, plain
 from textmill.report.values import Card, Examples, Group, Text
 
 MAX_REFERENCES = 3
@@ -25,10 +25,14 @@ def groups_of(groups: Sequence[Group], place: int) -> tuple[str, ...]:
 
 
 def score_examples(
-    groups: Sequence[Group], found: Sequence[Example], names: Sequence[str], overlap: Overlap
+    groups: Sequence[Group],
+    found: Sequence[Example],
+    names: Sequence[str],
+    overlap: Overlap,
+    limit: int,
 ) -> Examples:
-    """The records of the groups. names: the metrics, the first of which they are sorted by."""
-    limit = fitting_limit([text for one in found for text in _all_texts(one)])
+    """The records of the groups. names: the metrics, the first of which they are sorted by.
+    limit: the longest text in characters."""
     return Examples(
         groups=tuple(groups),
         cards=tuple(
@@ -36,11 +40,6 @@ def score_examples(
         ),
         limit=limit,
     )
-
-
-def _all_texts(one: Example) -> Iterable[str]:
-    yield from one.references[:MAX_REFERENCES]
-    yield from (text for text in (one.prediction, one.baseline, one.source) if text is not None)
 
 
 def _card(

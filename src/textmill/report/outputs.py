@@ -13,7 +13,7 @@ from textmill.evaluation.tokens import tokenizer
 from textmill.report.cards import groups_of, places_of
 from textmill.report.choosing import REPEATS, SOME, badges_of, odd_group
 from textmill.report.packing import chosen_places, packed, scale
-from textmill.report.texts import fitting_limit, id_text, plain
+from textmill.report.texts import id_text, plain
 from textmill.report.values import Card, Examples, Group, Numbers
 
 EVERY = 20
@@ -33,35 +33,64 @@ class Unseen(Exception):
     """The rows of the output do not hold their texts where results have them."""
 
 
-def looked_at(results: Results) -> tuple[Examples, Numbers] | None:
-    """Some records with their texts, and numbers of many; None of nothing.
+class Looked:
+    """The results of a job: some records with their texts, and numbers of many.
 
     The results are gone through twice, and little is held of each. Raises `Unseen`.
     """
-    measured = _Measured()
-    for one in _rows(results):
-        measured.add(one.text)
-    total = len(measured.words)
-    if not total:
-        return None
-    groups = tuple(group for group in _groups(measured) if group.places)
-    wanted = places_of(groups)
-    places = chosen_places(total, wanted)
-    found = dict(_at(results, set(places.tolist())))
-    words, repetition = measured.columns()
-    content = {
-        "metrics": [
+
+    def __init__(self, results: Results) -> None:
+        self._measured = _Measured()
+        for one in _rows(results):
+            self._measured.add(one.text)
+        self.total = len(self._measured.words)
+        found = _groups(self._measured) if self.total else ()
+        self._groups = tuple(group for group in found if group.places)
+        self._wanted = places_of(self._groups)
+        self._places = chosen_places(self.total, self._wanted)
+        self._ids: dict[int, Any] = {}
+        self._found: dict[int, Result] = {}
+        chosen, wanted = set(self._places.tolist()), set(self._wanted)
+        for place, one in enumerate(_rows(results)):
+            if place in chosen:
+                self._ids[place] = one.id
+            if place in wanted:
+                self._found[place] = one
+
+    def numbers(self, most_chars: int) -> Numbers:
+        """Words and repetition of many; every second is left out until it fits."""
+        step, found = 1, self._packed(self._places)
+        while len(found.packed) > most_chars and step < len(self._places):
+            step *= 2
+            found = self._packed(np.union1d(self._places[::step], np.array(self._wanted)))
+        return found
+
+    def _packed(self, places: Any) -> Numbers:
+        words, repetition = self._measured.columns()
+        shares = np.rint(repetition[places] * scale("repetition")).astype(int).tolist()
+        metrics = [
             {"name": "words", "scale": 1, "values": words[places].astype(int).tolist()},
-            {
-                "name": "repetition",
-                "scale": scale("repetition"),
-                "values": np.rint(repetition[places] * scale("repetition")).astype(int).tolist(),
-            },
-        ],
-        "columns": [],
-    }
-    numbers = packed(content, [found[place].id for place in places.tolist()], places, total)
-    return _examples(groups, {place: found[place] for place in wanted}, measured), numbers
+            {"name": "repetition", "scale": scale("repetition"), "values": shares},
+        ]
+        ids = [self._ids[place] for place in places.tolist()]
+        return packed({"metrics": metrics, "columns": []}, ids, places, self.total)
+
+    def examples(self, limit: int) -> Examples:
+        """The records of the groups. limit: the longest text in characters."""
+        cards = tuple(self._card(place, limit) for place in self._wanted)
+        return Examples(groups=self._groups, cards=cards, limit=limit)
+
+    def _card(self, place: int, limit: int) -> Card:
+        one = self._found[place]
+        return Card(
+            place=place,
+            id=id_text(one.id),
+            groups=groups_of(self._groups, place),
+            badges=badges_of(self._measured.value(place)),
+            values=(("words", f"{self._measured.words[place]:,.0f}"),),
+            numbers={"file": float(place)},
+            texts=((_label(one), plain(one.text, limit)),),
+        )
 
 
 class _Measured:
@@ -108,31 +137,8 @@ def _groups(measured: _Measured) -> Iterator[Group]:
         yield Group(key=key, title=title, note=note, order="file", places=places)
 
 
-def _examples(
-    groups: tuple[Group, ...], found: Mapping[int, Result], measured: _Measured
-) -> Examples:
-    limit = fitting_limit([one.text for one in found.values()])
-    cards = [
-        Card(
-            place=place,
-            id=id_text(one.id),
-            groups=groups_of(groups, place),
-            badges=badges_of(measured.value(place)),
-            values=(("words", f"{measured.words[place]:,.0f}"),),
-            numbers={"file": float(place)},
-            texts=((_label(one), plain(one.text, limit)),),
-        )
-        for place, one in found.items()
-    ]
-    return Examples(groups=groups, cards=tuple(cards), limit=limit)
-
-
 def _label(one: Result) -> str:
     return "result" if one.texts == 1 else f"result 1 of {one.texts:,}"
-
-
-def _at(results: Results, places: set[int]) -> Iterator[tuple[int, Result]]:
-    return ((place, one) for place, one in enumerate(_rows(results)) if place in places)
 
 
 def _rows(results: Results) -> Iterator[Result]:

@@ -18,23 +18,21 @@ from textmill.report.values import Numbers
 
 MAX_RECORDS, MIN_RECORDS = 10_000, 500
 MAX_METRICS = 4
-MAX_CHARS = 90_000
-"""Of what is packed: metrics are left out for it, and then records."""
 MAX_COLUMNS = 3
-UNSCORED = -1
-"""In place of the value of a record without a prediction."""
+MAX_EXACT = 2**53
+"""Up to here JavaScript tells whole numbers apart."""
 
 
-def score_numbers(scores: Scores, texts: Sequence[int]) -> Numbers:
+def score_numbers(scores: Scores, texts: Sequence[int], most_chars: int) -> Numbers:
     """States, values and slices of the records, those in `texts` always among them.
 
-    As many metrics and records as fit: all of the first four metrics and of 10,000 records, unless
-    their ids are long.
+    Four metrics and 10,000 records, or less where that is packed in more than `most_chars`:
+    metrics are left out first.
     """
     names = told_apart([score.name for score in scores.scores], scores.records.values)
     most = MAX_RECORDS
     found = _numbers(scores, names, chosen_places(len(scores.records), texts, most))
-    while len(found.packed) > MAX_CHARS and (len(names) > 1 or most > MIN_RECORDS):
+    while len(found.packed) > most_chars and (len(names) > 1 or most > MIN_RECORDS):
         if len(names) > 1:
             names = names[:-1]
         else:
@@ -79,12 +77,19 @@ def packed(content: Mapping[str, Any], ids: Sequence[Any], places: Floats, total
     """Columns of numbers with the ids of their records. places: rising."""
     everything = {
         **content,
-        "ids": [visible(id_text(one)) for one in ids],
+        **_ids(ids),
         "steps": np.diff(places, prepend=0).tolist(),
         "total": total,
     }
     data = zlib.compress(msgspec.json.encode(everything), 9)
     return Numbers(total=total, shown=len(ids), packed=base64.b64encode(data).decode())
+
+
+def _ids(ids: Sequence[Any]) -> dict[str, Any]:
+    """Whole numbers by their distances, which take the least room; anything else as text."""
+    if all(type(one) is int and abs(one) < MAX_EXACT for one in ids):
+        return {"id_steps": np.diff(np.array(ids, np.int64), prepend=0).tolist()}
+    return {"ids": [visible(id_text(one)) for one in ids]}
 
 
 def chosen_places(total: int, texts: Sequence[int], most: int = MAX_RECORDS) -> Any:

@@ -103,9 +103,13 @@ function labelled(parent, text, control) {
   parent.append(label);
   return control;
 }
+function summed(steps) {
+  let sum = 0;
+  return steps.map(step => sum += step);
+}
 function table(data) {
-  const places = [];
-  data.steps.reduce((at, step) => (places.push(at + step), at + step), 0);
+  const places = summed(data.steps);
+  if (data.id_steps) data.ids = summed(data.id_steps).map(String);
   const columns = columnsOf(data), folded = data.ids.map(fold);
   const tools = byId("records-tools"), pages = byId("records-pages"), box = byId("records-table");
   const state = { sort: -1, falling: false, page: 0, rows: [] };

@@ -11,8 +11,6 @@ from textmill.evaluation import notebook
 from textmill.evaluation.highlight import Overlap, Segment
 from textmill.report.values import Text
 
-BUDGET_BYTES = 80_000
-LIMITS = (800, 600, 450, 300, 200, 140, 100)
 ID_CHARS = 80
 MAX_COMPARED_CHARS = 20_000
 """Overlap is looked for in the beginning of a text."""
@@ -26,14 +24,6 @@ def number(name: str, value: float, *, sign: bool = False) -> str:
 def interval(name: str, low: float | None, high: float | None, *, sign: bool = False) -> str:
     """As in `0.2230 to 0.2356`; nothing of nothing."""
     return notebook.interval(name, low, high, sign=sign).replace("-", "\u2212")
-
-
-def fitting_limit(texts: Sequence[str]) -> int:
-    """How many characters of each text may be shown, so that all of them fit the page."""
-    for limit in LIMITS:
-        if sum(len(text[:limit].encode("utf-8", "replace")) for text in texts) <= BUDGET_BYTES:
-            return limit
-    return LIMITS[-1]
 
 
 def plain(text: str, limit: int) -> Text:
