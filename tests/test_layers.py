@@ -53,6 +53,7 @@ ONLY_IN: dict[str, set[str]] = {
     "starlette": {"serving", "gateway"},
     "uvicorn": {"serving", "gateway"},
     "cyclopts": {"cli"},
+    "html": {"html"},  # the standard library's: there is one escaper
     "pickle": set(),
     "tarfile": set(),
 }

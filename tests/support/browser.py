@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,24 +33,29 @@ def chromium() -> Iterator[Any]:
 class Watched:
     """A page of a file, and all that it should not do.
 
-    requests: what it asked for besides itself, and was refused. complaints: errors of the script,
-    of the console, and what its policy forbade.
+    requests: what it asked for besides itself and `allowed`, and was refused. complaints: errors
+    of the script, of the console, and what its policy forbade.
     """
 
-    def __init__(self, browser: Any, path: Path, **context: Any) -> None:
+    def __init__(
+        self, browser: Any, place: Path | str, *, allowed: Sequence[str] = (), **context: Any
+    ) -> None:
         self.requests: list[str] = []
         self.complaints: list[str] = []
         self.context = browser.new_context(**context)
         self.page = self.context.new_page()
-        self._url = path.resolve().as_uri()
+        self._url = place if isinstance(place, str) else place.resolve().as_uri()
+        self._allowed = {self._url, *allowed}
         self.page.route("**/*", self._route)
         self.page.on("console", lambda said: self.complaints.append(f"{said.type}: {said.text}"))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.goto(self._url)
-        self.page.wait_for_function("() => document.documentElement.dataset.ready")
+        self.page.wait_for_function(
+            """() => !document.scripts.length || document.documentElement.dataset.ready"""
+        )
 
     def _route(self, route: Any) -> None:
-        if route.request.url == self._url:
+        if route.request.url in self._allowed:
             route.continue_()
         else:
             self.requests.append(route.request.url)
@@ -73,14 +78,21 @@ class Watched:
         """The texts of what is seen of it."""
         return [one.inner_text() for one in self.page.locator(selector).all() if one.is_visible()]
 
+    def faults(self) -> list[tuple[str, str]]:
+        """What axe finds serious or critical, and the first place of each."""
+        axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+        found = axe.run(self.page).response["violations"]
+        grave = (one for one in found if one["impact"] in {"serious", "critical"})
+        return [(one["id"], one["nodes"][0]["html"][:200]) for one in grave]
+
     def close(self) -> None:
         self.context.close()
 
 
 @contextmanager
-def opened(browser: Any, path: Path, **context: Any) -> Iterator[Watched]:
+def opened(browser: Any, place: Path | str, **context: Any) -> Iterator[Watched]:
     """A page; when it is left, that it asked for nothing and complained of nothing."""
-    watched = Watched(browser, path, **context)
+    watched = Watched(browser, place, **context)
     try:
         yield watched
         watched.check()

@@ -22,12 +22,15 @@ def policy(style: str, script: str | None = None, *, connect: bool = False) -> s
     return "; ".join([*rules, "base-uri 'none'", "form-action 'none'"])
 
 
-def document(title: str, *body: Child, style: str, script: str | None = None) -> str:
-    """The page as text, in UTF-8. The script runs once the page is there."""
+def document(
+    title: str, *body: Child, style: str, script: str | None = None, connect: bool = False
+) -> str:
+    """The page as text, in UTF-8. The script runs once the page is there. connect: see `policy`."""
+    rules = policy(style, script, connect=connect)
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=policy(style, script)),
+        tag("meta", http_equiv="Content-Security-Policy", content=rules),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name="referrer", content="no-referrer"),
         tag("meta", name="color-scheme", content="light dark"),

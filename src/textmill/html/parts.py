@@ -58,6 +58,7 @@ def table(caption: str, heads: Sequence[Head], rows: Iterable[Sequence[Child]]) 
         class_="scroll",
         role="region",
         aria_label=caption,
+        tabindex="0",
     )
 
 
