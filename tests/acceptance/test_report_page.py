@@ -150,7 +150,9 @@ def test_a_link_to_a_record_shows_it_whatever_was_chosen(page):
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (768, "light"), (1280, "dark")])
-def test_it_fits_every_width_and_axe_finds_no_fault_light_or_dark(browser, report, tmp_path, width, scheme):
+def test_it_fits_every_width_and_axe_finds_no_fault_light_or_dark(
+    browser, report, tmp_path, width, scheme
+):
     with opened(
         browser, report, viewport={"width": width, "height": 800}, color_scheme=scheme
     ) as page:

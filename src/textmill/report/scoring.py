@@ -48,11 +48,12 @@ def verdict(one: Comparison) -> str:
     """Whether the records tell two systems apart, in words."""
     if one.p_randomisation > UNSURE or (one.low is not None and one.low <= 0 <= (one.high or 0)):
         return "Not told apart from the baseline"
+    more = one.difference > 0
     if one.name == "length_ratio":
-        return "Longer than the baseline" if one.difference > 0 else "Shorter than the baseline"
+        return "Longer than the baseline" if more else "Shorter than the baseline"
     if one.name == "copy_rate":
-        return "Copies more than the baseline" if one.difference > 0 else "Copies less"
-    better = (one.difference > 0) != (one.name in LOWER_IS_BETTER)
+        return "Copies more than the baseline" if more else "Copies less than the baseline"
+    better = more != (one.name in LOWER_IS_BETTER)
     return "Better than the baseline" if better else "Worse than the baseline"
 
 
