@@ -1,6 +1,6 @@
 # make demo   the main job on the embedded model and data
 # make test   every check that CI runs
-# Both set up what they need in .venv; nothing else is asked of the machine than Python 3.11+.
+# Both set up what they need in .venv and .venv-*; of the machine only Python 3.11+ is asked.
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,6 +8,12 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --quiet
 DEMO := demo-output
 DEMO_DATA := src/textmill/assets/demo/data/packages.jsonl
+
+# The gateway's clients, each with its own pins: a notebook's environment is not textmill's. The old
+# SDK pins packages that Python 3.12 cannot install.
+CLIENTS := .venv-sagemaker-2.257/stamp
+CLIENTS_FULL := $(CLIENTS) .venv-awscli-1/stamp $(shell $(PYTHON) -c \
+  'import sys; print(".venv-sagemaker-2.165/stamp" if sys.version_info < (3, 12) else "")')
 
 # How many processes `auto` means is in tests/conftest.py.
 PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
@@ -18,13 +24,13 @@ demo: $(VENV)/run.stamp
 	@rm -rf $(DEMO) && mkdir -p $(DEMO)
 	@BIN=$(BIN) sh examples/demo.sh $(DEMO_DATA) $(DEMO)
 
-test: $(VENV)/test.stamp
+test: $(VENV)/test.stamp $(CLIENTS)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(PYTEST) -m "not full"
 
-test-full: $(VENV)/test.stamp
+test-full: $(VENV)/test.stamp $(CLIENTS_FULL)
 	$(PYTEST)
 
 docs: $(VENV)/test.stamp
@@ -52,5 +58,11 @@ $(VENV)/test.stamp: requirements/test.txt $(VENV)/run.stamp
 	@$(PIP) -r requirements/test.txt
 	@touch $@
 
+.venv-%/stamp: requirements/%.txt
+	@echo "Installing $* for the gateway's tests (up to 300 MB on disk) …"
+	@rm -rf .venv-$* && $(PYTHON) -m venv .venv-$*
+	@.venv-$*/bin/python -m pip --disable-pip-version-check --no-input install --quiet -r $<
+	@touch $@
+
 clean:
-	rm -rf $(VENV) $(DEMO) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) .venv-* $(DEMO) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -27,6 +27,8 @@ COMMANDS = (
     ("score",),
     ("serve",),
     ("bench",),
+    ("gateway",),
+    ("gateway", "env"),
     ("models", "list"),
     ("models", "show"),
     ("models", "fetch"),

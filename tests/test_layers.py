@@ -52,6 +52,7 @@ ONLY_IN: dict[str, set[str]] = {
     "sacrebleu": {"evaluation"},
     "starlette": {"serving", "gateway"},
     "uvicorn": {"serving", "gateway"},
+    "botocore": {"gateway"},
     "cyclopts": {"cli"},
     "html": {"html"},  # the standard library's: there is one escaper
     "pickle": set(),

@@ -15,8 +15,8 @@ from textmill.params import KNOWN_NAMES, USER_NAMES
 from textmill.records.shape import Shape
 from textmill.serving import kserve, openai
 from textmill.serving.access import Keys, RateLimiter, key_in, parse_rate, read_keys
+from textmill.serving.answers import Generated
 from textmill.serving.asked import row_results
-from textmill.serving.calls import Generated
 from textmill.serving.health import FRESH_SECONDS, Health, State
 from textmill.serving.invocations import Invocations
 from textmill.serving.limits import Limits

@@ -13,9 +13,9 @@ from textmill.batching.scheduler import BatchLimits
 from textmill.core import Failure, Params
 from textmill.engines.echo import EchoEngine
 from textmill.serving.admission import Load, Pace, Safety
+from textmill.serving.answers import Generated
 from textmill.serving.backlog import Backlog, Ceiling, Waiting, load_of
 from textmill.serving.budget import Budget
-from textmill.serving.calls import Generated
 from textmill.serving.cost import CostModel, Steps, Work
 from textmill.testing.engines import PoisonEngine
 
@@ -194,7 +194,7 @@ def test_a_long_list_does_not_stand_before_those_who_come_later():
     """Of a list only as much goes first as the engine could compute before the others came."""
     engine = PoisonEngine(EchoEngine(), lambda r: False)
     bench = Bench(engine, limits=BatchLimits(max_batch_tokens=40, max_batch_rows=4))
-    bench.ends._cost = known_cost()
+    bench.ends._forecast._cost = known_cost()
     bench.call([request(0, 10, index=i) for i in range(40)])
     bench.clock.advance(0.001)
     late = [bench.call([request(n, 10)]) for n in range(1, 4)]

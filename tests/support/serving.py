@@ -134,10 +134,16 @@ class Served:
         return code
 
 
-def start_serving(*flags: str | Path, env: dict[str, str] | None = None) -> Served:
-    """A server on a free port, ready. Fails the test if it ends instead."""
+def start_serving(
+    *flags: str | Path, env: dict[str, str] | None = None, before: Sequence[str | Path] = ()
+) -> Served:
+    """A server on a free port, ready. Fails the test if it ends instead.
+
+    before: the command that starts it.
+    """
+    serve = [sys.executable, "-m", "textmill", "serve", "--port", "0"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "textmill", "serve", "--port", "0", *map(str, flags)],
+        [*map(str, before), *serve, *map(str, flags)],
         env=env or environment(**_home()),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -157,9 +163,11 @@ def _home() -> dict[str, str]:
 
 
 @contextmanager
-def serving(*flags: str | Path, env: dict[str, str] | None = None) -> Iterator[Served]:
+def serving(
+    *flags: str | Path, env: dict[str, str] | None = None, before: Sequence[str | Path] = ()
+) -> Iterator[Served]:
     """The same, killed at the end if it still runs."""
-    served = start_serving(*flags, env=env)
+    served = start_serving(*flags, env=env, before=before)
     try:
         yield served
     finally:

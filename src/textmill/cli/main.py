@@ -66,6 +66,15 @@ Reads the job's files and disturbs nothing. Exit code 0: complete without failur
 or unfinished; 3: complete, some rows have no result; 70: damaged.""",
 )
 app.command(
+    "textmill.cli.gateway:app",
+    name="gateway",
+    help="""Serve SageMaker's API to notebooks: boto3 and the SageMaker SDK v2.
+
+Models, transform jobs, endpoints, logs and an S3 on this machine, at one address.
+Jobs run as `textmill run` does, and go on after a restart. In the notebook's shell:
+eval "$(textmill gateway env)".""",
+)
+app.command(
     "textmill.cli.models:app",
     name="models",
     help="""List, show, fetch, verify and remove models.

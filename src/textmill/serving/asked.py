@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from textmill.core import Failure, JsonText, Record, Rejected, Request
 from textmill.errors import ErrorCode
-from textmill.serving.calls import Answer, Generated
+from textmill.serving.answers import Answer, Generated
 from textmill.serving.refusals import Code, Refused, code_of
 
 _log = logging.getLogger("textmill.serving")

@@ -7,20 +7,9 @@ from concurrent.futures import Future
 
 from msgspec import Struct
 
-from textmill.core import Failure, FinishReason, Request
+from textmill.core import Request
+from textmill.serving.answers import Answer, Generated
 from textmill.serving.backlog import Waiting
-
-
-class Generated(Struct, frozen=True):
-    """What the model made of one text: the sequences' texts, best first, and why each ended."""
-
-    texts: tuple[str, ...]
-    finish: tuple[FinishReason, ...]
-    input_tokens: int
-    output_tokens: int
-
-
-Answer = Generated | Failure
 
 
 class Timings(Struct, frozen=True):

@@ -10,21 +10,17 @@ import threading
 from collections.abc import Callable, Hashable, Sequence
 from itertools import count
 
-from msgspec import Struct
-
 from textmill.batching.clock import Clock
 from textmill.batching.loop import Verdict
 from textmill.batching.scheduler import BatchLimits, decoded_rows, numbered
 from textmill.core import Batch, Completion, Failure, Outcome, Request
 from textmill.engines.base import Engine, Tokenizer
-from textmill.engines.outcomes import generated_texts, usage_of
 from textmill.errors import ErrorCode
-from textmill.serving.admission import LATE_SHARE, Load, Pace, Safety
-from textmill.serving.backlog import REACH, REACH_IN_TIME, Backlog, Ceiling, Waiting, load_of
-from textmill.serving.budget import Budget
-from textmill.serving.calls import Answer, Call, Generated
-from textmill.serving.cost import CostModel, Steps, Work
-from textmill.serving.faults import log_fault
+from textmill.serving.admission import Load
+from textmill.serving.answers import Answer, answers_of
+from textmill.serving.backlog import REACH, REACH_IN_TIME, Backlog, Waiting, load_of
+from textmill.serving.calls import Call
+from textmill.serving.forecast import Forecast, Running
 from textmill.serving.health import Health
 from textmill.serving.limits import Limits
 from textmill.serving.metrics import BatchSeen, Metrics
@@ -54,18 +50,7 @@ class _Entry:
     def __init__(self, call: Call, position: int, waiting: Waiting) -> None:
         self.call, self.position, self.waiting = call, position, waiting
         self.taken: _Taken | None = None
-        self.running: _Running | None = None
-
-
-class _Running(Struct):
-    """A batch in the engine. since: when its computing began; None while it waits in there."""
-
-    batch: Batch
-    work: Work
-    full: bool
-    since: float | None = None
-    steps: list[int] = []
-    late: bool = False
+        self.running: Running | None = None
 
 
 class LiveEnds:
@@ -85,15 +70,11 @@ class LiveEnds:
     ) -> None:
         self._tokenizer, self._clock, self._limits = tokenizer, clock, limits
         self._group = engine.group
-        self._padded = engine.capabilities.padded
         self._parallel = engine.capabilities.parallel
-        self._rows = batch_limits.max_batch_rows
         self._slo, self._health, self._metrics = slo_seconds, health, metrics
-        self._budget = Budget(batch_limits.max_batch_tokens, slo_seconds=slo_seconds)
-        self._cost, self._steps, self._safety = CostModel(), Steps(), Safety()
+        self._forecast = Forecast(engine.capabilities, batch_limits, slo_seconds=slo_seconds)
         self._backlog = Backlog(reach=REACH if slo_seconds is None else REACH_IN_TIME)
         self._entries: dict[int, _Entry] = {}
-        self._running: list[_Running] = []
         self._busy = 0
         self._serials = count()
         self._closing = False
@@ -149,7 +130,7 @@ class LiveEnds:
         """The loop broke: what it had will never be answered, and what waits still may be."""
         with self._changed:
             lost = [e for e in self._entries.values() if not self._backlog.holds(e.waiting)]
-            self._running.clear()
+            self._forecast.broke()
             self._busy = 0
         self._fail(lost)
 
@@ -174,14 +155,14 @@ class LiveEnds:
         """What stands here now, for the metrics."""
         with self._changed:
             now = self._clock.now()
-            standing = self._backlog.standing(now)
+            seconds = self._forecast.seconds_until_done(self._backlog.standing(now), now)
             return {
                 "waiting_texts": len(self._backlog),
                 "waiting_tokens": self._backlog.tokens,
                 "running_batches": self._busy,
-                "batch_budget_tokens": self._budget.tokens,
-                "budget_halvings": self._budget.halvings,
-                "predicted_wait_seconds": self._pace(now).seconds_until_done(standing),
+                "batch_budget_tokens": self._forecast.budget.tokens,
+                "budget_halvings": self._forecast.budget.halvings,
+                "predicted_wait_seconds": seconds,
             }
 
     # What the loop does
@@ -217,7 +198,7 @@ class LiveEnds:
 
     def give(self, outcomes: Sequence[Outcome]) -> None:
         """Answer requests; the calls that are complete with them are done."""
-        answers = self._answers(outcomes)
+        answers = answers_of(self._tokenizer, outcomes)
         complete: list[Call] = []
         try:
             with self._changed:
@@ -238,7 +219,8 @@ class LiveEnds:
         if entry.call.settle(entry.position, answer, now):
             complete.append(entry.call)
         _note_steps(entry, outcome)
-        self._note_latency(entry, now)
+        seconds = now - entry.waiting.due
+        self._forecast.answered(entry.running, seconds, predicted=entry.call.predicted)
 
     def verdict(self, batch: Batch) -> Verdict:  # noqa: ARG002
         """Every batch is new."""
@@ -249,9 +231,7 @@ class LiveEnds:
         with self._changed:
             now = self._clock.now()
             entries = [self._entries[id(request)] for request in batch.requests]
-            running = _Running(batch, self._work(entries), self._is_full(entries), steps=[])
-            self._running.append(running)
-            self._start_clocks(now)
+            running = self._forecast.began(batch, [entry.waiting for entry in entries], now)
             for entry in entries:
                 entry.running = running
                 entry.call.begin(now, len(batch.requests))
@@ -261,29 +241,24 @@ class LiveEnds:
         """All its outcomes were given."""
         with self._changed:
             now = self._clock.now()
-            running = self._remove(batch)
-            self._start_clocks(now)
+            running = self._forecast.ended(batch, now)
             if running is None or running.since is None:
                 return
-            if running.late:
-                self._safety.missed()
             if running.steps:
                 self._health.batch_done(work_left=bool(self._entries))
-            if len(running.steps) == len(batch.requests):
-                self._learn(running, now - running.since)
+            self._forecast.learn(running, now - running.since)
         self._metrics.batch(_seen(running, now - running.since))
 
     def split(self, batch: Batch) -> None:
         """It failed, and its halves will be tried."""
         with self._changed:
-            self._remove(batch)
-            self._start_clocks(self._clock.now())
+            self._forecast.ended(batch, self._clock.now())
         self._metrics.split()
 
     def shrunk(self, tokens: int) -> None:
         """Memory ran out."""
         with self._changed:
-            self._budget.out_of_memory(tokens)
+            self._forecast.budget.out_of_memory(tokens)
 
     # Choosing
 
@@ -291,27 +266,16 @@ class LiveEnds:
         if not self._backlog:
             return []
         idle = self._parallel - self._busy
-        ahead = idle == 0 and self._backlog.tokens >= self._budget.tokens
+        ahead = idle == 0 and self._backlog.tokens >= self._forecast.budget.tokens
         if idle <= 0 and not ahead:
             return []
-        chosen = self._backlog.select(self._ceiling(), idle=max(1, idle))
+        ceiling = self._forecast.ceiling(self._backlog.oldest())
+        chosen = self._backlog.select(ceiling, idle=max(1, idle))
         taken = _Taken(len(chosen))
         for waiting in chosen:
             self._entries[id(waiting.request)].taken = taken
         self._busy += 1
         return [waiting.request for waiting in chosen]
-
-    def _ceiling(self) -> Ceiling:
-        oldest = self._backlog.oldest()
-        steps = self._steps.expected_longest(oldest.request.params) if oldest else 0.0
-        return Ceiling(
-            tokens=self._budget.tokens,
-            rows=self._rows,
-            padded=self._padded,
-            seconds=self._budget.batch_seconds,
-            steps=steps,
-            cost=self._cost,
-        )
 
     def _entries_of(self, call: Call, now: float) -> list[_Entry]:
         """The call's requests as they will wait, each due when the ones before it are computed."""
@@ -326,10 +290,10 @@ class LiveEnds:
                 serial=next(self._serials),
                 rows=decoded_rows(params),
                 weight=1 if params.batch_size else None,
-                steps=self._steps.expected(params),
+                steps=self._forecast.steps(params),
                 owner=call,
             )
-            due += self._seconds_alone(waiting)
+            due += self._forecast.seconds_alone(waiting)
             call.waiting.append(waiting)
             entries.append(_Entry(call, position, waiting))
         return entries
@@ -341,14 +305,6 @@ class LiveEnds:
             return id(request)
         return (self._group(params), params.batch_size)
 
-    def _seconds_alone(self, waiting: Waiting) -> float:
-        work = Work(
-            padded_tokens=waiting.tokens,
-            steps=waiting.steps,
-            row_steps=waiting.rows * waiting.steps,
-        )
-        return self._cost.predict(work) / self._parallel
-
     # Admission
 
     def _admit(self, call: Call, entries: Sequence[_Entry], now: float) -> None:
@@ -359,7 +315,7 @@ class LiveEnds:
         if self._backlog and (
             texts > self._limits.max_waiting_texts or tokens > self._limits.max_waiting_tokens
         ):
-            seconds = self._pace(now).seconds_until_done(self._backlog.standing(now))
+            seconds = self._forecast.seconds_until_done(self._backlog.standing(now), now)
             raise self._overloaded("too much waits already", seconds)
 
     def _check_time(self, own: Load, deadline: float | None, now: float) -> float:
@@ -367,31 +323,16 @@ class LiveEnds:
 
         Returns the seconds that it will take by the cost model.
         """
-        if not self._backlog and not self._running:
+        if not self._backlog and self._forecast.is_idle:
             return 0.0  # it cannot be answered sooner
-        predicted = self._pace(now).seconds_until_done(self._backlog.standing(now) + own)
-        seconds = predicted * self._safety.factor
+        predicted = self._forecast.seconds_until_done(self._backlog.standing(now) + own, now)
+        seconds = self._forecast.with_safety(predicted)
         if self._slo is not None and seconds > self._slo:
             message = f"an answer would take {seconds:.2f} s, the target is {self._slo:g} s"
             raise self._overloaded(message, seconds - self._slo)
         if deadline is not None and now + predicted > deadline:
             raise self._overloaded(f"an answer would take {predicted:.2f} s", predicted)
         return predicted
-
-    def _pace(self, now: float) -> Pace:
-        return Pace(
-            cost=self._cost,
-            steps=self._steps.longest,
-            batch_tokens=self._budget.tokens,
-            batch_rows=self._rows,
-            batch_seconds=self._budget.batch_seconds,
-            parallel=self._parallel,
-            running_seconds=sum(self._left(running, now) for running in self._running),
-        )
-
-    def _left(self, running: _Running, now: float) -> float:
-        elapsed = 0.0 if running.since is None else now - running.since
-        return max(0.0, self._cost.predict(running.work) - elapsed)
 
     def _refuse_if_closing(self) -> None:
         if self._closing:
@@ -410,80 +351,6 @@ class LiveEnds:
             if not entry.taken.left:
                 self._busy = max(0, self._busy - 1)
 
-    def _remove(self, batch: Batch) -> _Running | None:
-        for at, running in enumerate(self._running):
-            if running.batch is batch:
-                return self._running.pop(at)
-        return None
-
-    def _start_clocks(self, now: float) -> None:
-        for running in self._running[: self._parallel]:
-            if running.since is None:
-                running.since = now
-
-    def _work(self, entries: Sequence[_Entry]) -> Work:
-        """What a batch is expected to be."""
-        waiting = [entry.waiting for entry in entries]
-        return Work(
-            padded_tokens=self._padded_tokens(waiting),
-            steps=self._steps.expected_longest(waiting[0].request.params),
-            row_steps=sum(one.rows * one.steps for one in waiting),
-        )
-
-    def _padded_tokens(self, waiting: Sequence[Waiting]) -> int:
-        if self._padded:
-            return len(waiting) * max(one.tokens for one in waiting)
-        return sum(one.tokens for one in waiting)
-
-    def _is_full(self, entries: Sequence[_Entry]) -> bool:
-        """Whether the budget, and not the lack of requests, limited the batch."""
-        return self._padded_tokens([e.waiting for e in entries]) > self._budget.tokens * 0.8
-
-    def _note_latency(self, entry: _Entry, now: float) -> None:
-        if self._slo is None:
-            return
-        seconds = now - entry.waiting.due
-        if seconds <= self._slo * LATE_SHARE:
-            self._safety.kept(seconds, entry.call.predicted)
-        elif entry.running is not None:
-            entry.running.late = True
-
-    def _learn(self, running: _Running, seconds: float) -> None:
-        requests = running.batch.requests
-        rows = sum(
-            steps * decoded_rows(request.params)
-            for steps, request in zip(running.steps, requests, strict=False)
-        )
-        work = Work(
-            padded_tokens=running.work.padded_tokens, steps=max(running.steps), row_steps=rows
-        )
-        self._cost.observe(work, seconds)
-        self._steps.observe(running.steps)
-        self._budget.batch_done(int(running.work.padded_tokens), seconds, full=running.full)
-
-    def _answers(self, outcomes: Sequence[Outcome]) -> list[Answer]:
-        """The texts of outcomes: one tokenizer call for all, or one for each if that fails."""
-        try:
-            return self._decoded(outcomes)
-        except Exception as error:  # noqa: BLE001 - whatever it was, only its text may suffer
-            if len(outcomes) == 1:
-                log_fault("a text could not be decoded", error)
-                message = "the model's tokenizer fails on the generated text"
-                return [Failure(outcomes[0].request, ErrorCode.ENGINE_ERROR, message)]
-        return [answer for outcome in outcomes for answer in self._answers([outcome])]
-
-    def _decoded(self, outcomes: Sequence[Outcome]) -> list[Answer]:
-        texts = generated_texts(self._tokenizer, outcomes)
-        return list(map(_generated, outcomes, texts))
-
-
-def _generated(outcome: Outcome, texts: tuple[str, ...]) -> Answer:
-    if isinstance(outcome, Failure):
-        return outcome
-    usage = usage_of(outcome)
-    reasons = tuple(sequence.finish for sequence in outcome.sequences)
-    return Generated(texts, reasons, usage.input_tokens, usage.output_tokens)
-
 
 def _note_steps(entry: _Entry, outcome: Outcome) -> None:
     """Keep how long the answer is, for the batch it was in."""
@@ -491,7 +358,7 @@ def _note_steps(entry: _Entry, outcome: Outcome) -> None:
         entry.running.steps.append(max(len(s.ids) for s in outcome.sequences) + 1)
 
 
-def _seen(running: _Running, seconds: float) -> BatchSeen:
+def _seen(running: Running, seconds: float) -> BatchSeen:
     tokens = sum(len(request.ids) for request in running.batch.requests)
     return BatchSeen(
         rows=len(running.batch.requests),

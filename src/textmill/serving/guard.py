@@ -22,6 +22,7 @@ from textmill.serving.errors import error_response
 from textmill.serving.faults import log_fault
 from textmill.serving.metrics import Metrics
 from textmill.serving.refusals import Code, Refused
+from textmill.serving.tracing import Traced, Tracing
 
 _calls = logging.getLogger("textmill.calls")
 _TRACE = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -42,6 +43,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, access: Access, metrics: Metrics) -> None:
         self._app, self._access, self._metrics = app, access, metrics
+        self._tracing = Tracing.if_installed()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request of HTTP; of WebSocket and the like none is spoken."""
@@ -59,7 +61,7 @@ class Guard:
             log_fault("a call broke", error)
             broken = Refused(Code.INTERNAL, "a fault of this endpoint; its log tells more")
             await self._refuse(broken, scope, receive, exchange)
-        self._note(scope, exchange, perf_counter() - began)
+        self._note(scope, headers, exchange, perf_counter() - began)
 
     def _admit(self, scope: Scope, headers: Mapping[str, str]) -> str:
         """The name of who asks. Raises `Refused`."""
@@ -86,12 +88,22 @@ class Guard:
         response: Response = error_response(refused, scope["path"])
         await response(scope, receive, exchange.send)
 
-    def _note(self, scope: Scope, exchange: _Exchange, seconds: float) -> None:
-        """One line in the log and one count: no text of a call, no key."""
+    def _note(self, scope: Scope, headers: Headers, exchange: _Exchange, seconds: float) -> None:
+        """One line in the log, one count, one span: no text of a call, no key."""
         timings = scope.get("textmill.timings")
         route = scope.get("textmill.route", "none")
         status = exchange.status or 499
         self._metrics.answered(route, status, timings, seconds)
+        if self._tracing is not None:
+            call = Traced(
+                method=scope["method"],
+                route=route,
+                status=status,
+                seconds=seconds,
+                headers=headers,
+                timings=timings,
+            )
+            self._tracing.note(call)
         if not _calls.isEnabledFor(logging.INFO):
             return
         line: dict[str, Any] = {

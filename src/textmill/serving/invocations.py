@@ -25,8 +25,8 @@ from textmill.params import KNOWN_NAMES
 from textmill.records.results import json_string
 from textmill.records.shape import TEXT_FIELD
 from textmill.records.strict import is_blank
+from textmill.serving.answers import Generated
 from textmill.serving.asked import Asked, Reply, RowResult, only, unreadable, whole
-from textmill.serving.calls import Generated
 from textmill.serving.limits import Limits
 from textmill.serving.media import CSV, JSON, LINES, TEXT, accepted, media_type
 from textmill.serving.reading import Reader, text_of

@@ -11,8 +11,9 @@ from msgspec import Struct
 from starlette.requests import Request
 
 from textmill.core import Record
+from textmill.serving.answers import Answer
 from textmill.serving.asked import Asked, Reply, RowResult, row_results
-from textmill.serving.calls import Answer, Call, Timings
+from textmill.serving.calls import Call, Timings
 from textmill.serving.endpoint import Endpoint, Window
 from textmill.serving.health import State
 from textmill.serving.reading import Reader

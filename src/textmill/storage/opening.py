@@ -117,7 +117,7 @@ def _from_manifest(path: str, options: StoreOptions) -> list[InputFile]:
     data = store.read(name)
     if data is None:
         raise InputError(f"there is no manifest {path}", hint="check the spelling")
-    listed = _listed(data, path)
+    listed = manifest_names(data, path)
     _refuse_repeats(listed, path)
     with ThreadPoolExecutor(_STATS_AT_ONCE) as pool:
         return list(pool.map(lambda item: _one(item, options), listed))
@@ -130,7 +130,8 @@ def _one(path: str, options: StoreOptions) -> InputFile:
     return expand_inputs([path])[0]
 
 
-def _listed(data: bytes, path: str) -> list[str]:
+def manifest_names(data: bytes, path: str) -> list[str]:
+    """The names in a manifest's bytes, its prefix before each. Raises `InputError`."""
     try:
         items = msgspec.json.decode(data, type=list[dict[str, str] | str])
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:

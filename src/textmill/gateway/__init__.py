@@ -1,0 +1,1 @@
+"""The SageMaker-compatible control plane: AWS wire formats in front of `run` and `serve`."""

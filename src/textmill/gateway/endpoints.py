@@ -1,0 +1,171 @@
+"""Endpoints: created by a request, brought into service and kept there by `reconcile`.
+
+An endpoint keeps what it serves: its config and its model may be deleted while it answers. Every
+step may be repeated, so a gateway that was killed goes on wherever it was.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from textmill.errors import TextmillError
+from textmill.gateway.hosting import Hosting, Reply, Served
+from textmill.gateway.identity import identify
+from textmill.gateway.registry import Kind, Registry, Resource
+from textmill.gateway.transform.orders import HYPER_PARAMS, checked_hyper_params
+from textmill.gateway.transform.work import Means
+from textmill.gateway.wire.faults import AwsError
+
+CREATING, UPDATING, RECOVERING = "Creating", "Updating", "SystemUpdating"
+IN_SERVICE, DELETING, FAILED = "InService", "Deleting", "Failed"
+
+STARTUP_SECONDS = 600.0
+"""How long a process may take until it answers, where the config does not say."""
+
+_MAX_FALLS = 5
+_END_SECONDS = 10.0
+_log = logging.getLogger("textmill.gateway")
+
+
+class Endpoints:
+    """The endpoints of a registry, and their processes."""
+
+    def __init__(self, registry: Registry, hosting: Hosting, means: Means) -> None:
+        self._registry, self._hosting, self._means = registry, hosting, means
+        self._folders = registry.folder / "endpoints"
+        self._folders.mkdir(exist_ok=True)
+        self._began: dict[str, float] = {}
+        self._falls: dict[str, int] = {}
+
+    def ask(self, endpoint: Resource, body: bytes, headers: Mapping[str, str]) -> Reply:
+        """An answer of the endpoint's process. Raises `OSError` if there is none."""
+        return self._hosting.ask(self._folder(str(endpoint.run)), body, headers)
+
+    def reconcile(self) -> None:
+        """Bring every endpoint one step on."""
+        for endpoint in self._registry.all(Kind.ENDPOINT):
+            try:
+                self._bring_on(endpoint)
+            except AwsError as error:  # what an older version took
+                self._change(endpoint, status=FAILED, reason=error.message[:1024], coming=None)
+            except (TextmillError, OSError) as error:
+                _log.warning("endpoint %s: %s", endpoint.name, error)
+
+    def _bring_on(self, endpoint: Resource) -> None:
+        if endpoint.status == DELETING:
+            self._delete(endpoint)
+        elif endpoint.status in {CREATING, RECOVERING}:
+            self._begin(endpoint)
+        elif endpoint.status == UPDATING:
+            self._update(endpoint)
+        elif endpoint.status == IN_SERVICE and not self._is_running(str(endpoint.run)):
+            self._change(endpoint, status=RECOVERING)
+
+    def _begin(self, endpoint: Resource) -> None:
+        """Towards service, for the first time or after its process has ended."""
+        state, why = self._progress(str(endpoint.run), endpoint.model or {}, endpoint.name)
+        if state == IN_SERVICE:
+            self._change(endpoint, status=IN_SERVICE, reason=None)
+        elif state == FAILED:
+            self._change(endpoint, status=FAILED, reason=why)
+
+    def _update(self, endpoint: Resource) -> None:
+        """The old process answers until the new one does, and goes on if that never will."""
+        coming = endpoint.coming
+        assert coming is not None  # noqa: S101  the status says so
+        state, why = self._progress(coming["run"], coming["model"], endpoint.name)
+        if state == IN_SERVICE:
+            old = str(endpoint.run)
+            said = {**endpoint.said, "EndpointConfigName": coming["config"]}
+            self._change(
+                endpoint,
+                status=IN_SERVICE,
+                reason=None,
+                said=said,
+                model=coming["model"],
+                run=coming["run"],
+                coming=None,
+            )
+            self._end(old)
+        elif state == FAILED:
+            self._change(endpoint, status=IN_SERVICE, reason=why, coming=None)
+            self._end(coming["run"])
+
+    def _progress(self, run: str, model: Mapping[str, Any], name: str) -> tuple[str, str | None]:
+        """Start a process, or see how far it is: in service, failed and why, or on its way."""
+        folder, now = self._folder(run), time.monotonic()
+        if not self._is_running(run):
+            if run in self._began:
+                self._falls[run] = self._falls.get(run, 0) + 1
+                words = self._hosting.last_words(folder)
+                if not self._has_served(run) or self._falls[run] >= _MAX_FALLS:
+                    return FAILED, f"The endpoint's process ended: {words}"[:1024]
+            self._hosting.start(folder, self._served(model, name))
+            self._began[run] = now
+        elif self._hosting.is_ready(folder):
+            (folder / "served").touch()
+            return IN_SERVICE, None
+        elif now - self._began.setdefault(run, now) > model.get("startup", STARTUP_SECONDS):
+            self._hosting.stop(folder)
+            return FAILED, "The endpoint's process did not answer /ping in time."
+        return CREATING, None
+
+    def _served(self, model: Mapping[str, Any], name: str) -> Served:
+        container = model.get("container", {})
+        environment = container.get("Environment", {})
+        return Served(
+            name=name,
+            model=identify(container, model.get("tags", {})),
+            hyper_params=checked_hyper_params(environment.get(HYPER_PARAMS)),
+            means=self._means,
+        )
+
+    def _delete(self, endpoint: Resource) -> None:
+        runs = [str(endpoint.run)] + ([endpoint.coming["run"]] if endpoint.coming else [])
+        if not [run for run in runs if not self._end(run)]:
+            self._registry.remove(endpoint)
+
+    def _end(self, run: str) -> bool:
+        """End a process; whether it has ended."""
+        folder = self._folder(run)
+        if self._is_running(run):
+            self._hosting.stop(folder)
+            return False
+        self._hosting.remove(folder)
+        self._began.pop(run, None)
+        return True
+
+    def end_strays(self) -> None:
+        """End processes that no endpoint has any more: those that updates have replaced."""
+        known = set()
+        for endpoint in self._registry.all(Kind.ENDPOINT):
+            known |= {str(endpoint.run), *([endpoint.coming["run"]] if endpoint.coming else [])}
+        for folder in self._folders.iterdir():
+            if folder.name not in known:
+                self._end(folder.name)
+
+    def close(self) -> None:
+        """End all processes, a former gateway's too; endpoints come back with the next gateway."""
+        left, deadline = list(self._folders.iterdir()), time.monotonic() + _END_SECONDS
+        while left and time.monotonic() < deadline:
+            for folder in left:
+                self._hosting.stop(folder)
+            time.sleep(0.05)
+            left = [folder for folder in left if self._hosting.is_running(folder)]
+        self._hosting.close()
+
+    def _is_running(self, run: str) -> bool:
+        return self._hosting.is_running(self._folder(run))
+
+    def _has_served(self, run: str) -> bool:
+        return (self._folder(run) / "served").exists()
+
+    def _folder(self, run: str) -> Path:
+        return self._folders / run
+
+    def _change(self, endpoint: Resource, **changes: Any) -> None:
+        self._registry.change(endpoint, modified=time.time(), **changes)

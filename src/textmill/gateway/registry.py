@@ -1,0 +1,175 @@
+"""What clients have created: one small file each, all of them in memory, written before answered.
+
+STATE/resources/<region>/<kind>/<name>.json, replaced whole and synced, so that a gateway killed at
+any moment finds every resource as it was after some answered request. One gateway to a folder.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import threading
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from textmill.errors import OutputError, UsageError
+from textmill.storage.local import LocalStore
+
+FORMAT = 1
+_LOWER = re.compile(r"[a-z0-9-]{1,63}")
+
+
+class Kind(StrEnum):
+    """What there can be, as its ARN names it."""
+
+    MODEL = "model"
+    ENDPOINT_CONFIG = "endpoint-config"
+    ENDPOINT = "endpoint"
+    TRANSFORM_JOB = "transform-job"
+
+
+class Resource(Struct, frozen=True, kw_only=True):
+    """One thing that a client has created.
+
+    said: the request that created it, without its tags. invocation: that request's id, which is
+    the same when a client that got no answer sends it again. created, modified, started, ended:
+    seconds since 1970. run: the name of the folder its process works in. model: what an endpoint
+    serves, kept because its config and model may be deleted meanwhile. coming: what an update
+    brings, until it serves: config, model, run.
+    """
+
+    kind: Kind
+    region: str
+    name: str
+    arn: str
+    created: float
+    modified: float
+    said: dict[str, Any]
+    format: int = FORMAT
+    tags: dict[str, str] = {}
+    invocation: str | None = None
+    status: str = ""
+    reason: str | None = None
+    started: float | None = None
+    ended: float | None = None
+    run: str | None = None
+    model: dict[str, Any] | None = None
+    coming: dict[str, Any] | None = None
+
+    @property
+    def key(self) -> tuple[Kind, str, str]:
+        """By which the registry knows it."""
+        return self.kind, self.region, self.name
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Resource).decode
+
+
+class Registry:
+    """All resources. Thread-safe; each change is on disk before the method returns."""
+
+    def __init__(self, folder: Path) -> None:
+        """Takes the folder, which is made if need be. Raises `UsageError` if another has it."""
+        self.folder = folder
+        self._lock_file = _lock(folder)
+        self.mutex = threading.RLock()
+        """Held by whoever reads something and then changes it."""
+        (folder / "resources").mkdir(exist_ok=True)
+        self._store = LocalStore(folder / "resources")
+        self._all: dict[Kind, dict[tuple[str, str], Resource]] = {kind: {} for kind in Kind}
+        for resource in self._stored():
+            self._all[resource.kind][resource.region, resource.name] = resource
+
+    def close(self) -> None:
+        """Let the folder go."""
+        os.close(self._lock_file)
+
+    def get(self, kind: Kind, region: str, name: str) -> Resource | None:
+        """The resource of that name, or None."""
+        return self._all[kind].get((region, name))
+
+    def all(self, kind: Kind, region: str | None = None) -> list[Resource]:
+        """Those of one kind, of one region or of all."""
+        with self.mutex:
+            found = list(self._all[kind].values())
+        return [one for one in found if region in (None, one.region)]
+
+    def find(self, arn: str) -> Resource | None:
+        """The resource with that ARN, or None."""
+        kind = arn.rsplit(":", maxsplit=1)[-1].partition("/")[0]
+        if kind not in set(Kind):
+            return None
+        return next((one for one in self.all(Kind(kind)) if one.arn == arn), None)
+
+    def put(self, resource: Resource) -> Resource:
+        """Keep a resource, over the one that has its name. Returns it. Raises `OutputError`."""
+        with self.mutex:
+            self._store.replace(_file(resource), _encode(resource))
+            self._all[resource.kind][resource.region, resource.name] = resource
+        return resource
+
+    def change(self, resource: Resource, **changes: Any) -> Resource | None:
+        """Change what the registry now has of a resource; None if it has been removed."""
+        with self.mutex:
+            current = self.get(*resource.key)
+            if current is None or current.arn != resource.arn or current.run != resource.run:
+                return None
+            return self.put(replace(current, **changes))
+
+    def remove(self, resource: Resource) -> None:
+        """Forget a resource. Idempotent."""
+        with self.mutex:
+            self._store.remove(_file(resource))
+            self._all[resource.kind].pop((resource.region, resource.name), None)
+
+    def _stored(self) -> Iterator[Resource]:
+        # A gateway that was killed may have left a file that was not finished.
+        for name in (one for one in self._store.names("") if one.endswith(".json")):
+            data = self._store.read(name)
+            try:
+                resource = _decode(data or b"")
+            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+                raise UsageError(
+                    f"{self._store.label(name)} is damaged: {error}",
+                    hint="move it away; what it described is then unknown to the gateway",
+                ) from error
+            if resource.format != FORMAT:
+                raise UsageError(
+                    f"{self._store.label(name)} has format {resource.format}, this version reads"
+                    f" format {FORMAT}",
+                    hint="start the version of textmill that wrote it, or use another --state",
+                )
+            yield resource
+
+
+def _file(resource: Resource) -> str:
+    """Names differ in case, and not every file system tells that."""
+    name = resource.name
+    if not _LOWER.fullmatch(name):
+        name = f"{name.lower()}.{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return f"{resource.region}/{resource.kind}/{name}.json"
+
+
+def _lock(folder: Path) -> int:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be used: {error.strerror}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise UsageError(
+            f"another gateway works in {folder}", hint="stop it, or give another --state"
+        ) from None
+    return descriptor

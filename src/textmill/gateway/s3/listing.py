@@ -1,0 +1,112 @@
+"""Pages of a bucket's keys, as ListObjects and ListObjectsV2 give them."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+from textmill.gateway.s3 import xml
+from textmill.gateway.s3.disk import Disk, Note
+from textmill.gateway.wire.faults import AwsError
+
+MAX_KEYS = 1000
+PARAMETERS = (
+    *("list-type", "prefix", "delimiter", "max-keys", "encoding-type", "fetch-owner", "x-id"),
+    *("start-after", "continuation-token", "marker"),
+)
+
+
+def page(disk: Disk, bucket: str, fields: Mapping[str, str]) -> bytes:
+    """One page. Raises `AwsError`."""
+    is_v2 = fields.get("list-type") == "2"
+    prefix, delimiter = fields.get("prefix", ""), fields.get("delimiter", "")
+    most = _most(fields.get("max-keys"))
+    after = _after(fields) if is_v2 else fields.get("marker", "")
+    objects: list[Note] = []
+    folders: list[str] = []
+    last, is_cut = "", False
+    for key, path in disk.listing(bucket, prefix, ""):
+        end = key.find(delimiter, len(prefix)) if delimiter else -1
+        name = key[: end + len(delimiter)] if end >= 0 else key
+        if name.encode() <= after.encode() or (folders and name == folders[-1]):
+            continue
+        if len(objects) + len(folders) == most:
+            is_cut = most > 0
+            break
+        if end >= 0:
+            folders.append(name)
+        elif (note := disk.note(bucket, key, path)) is not None:
+            objects.append(note)
+        last = name
+    shown = _encoder(fields)
+    content: dict[str, Any] = {
+        "Name": bucket,
+        "Prefix": shown(prefix),
+        "Delimiter": shown(delimiter) if delimiter else None,
+        "MaxKeys": most,
+        "EncodingType": fields.get("encoding-type"),
+        "IsTruncated": str(is_cut).lower(),
+        "Contents": [_entry(note, shown) for note in objects],
+        "CommonPrefixes": [{"Prefix": shown(folder)} for folder in folders],
+    }
+    if is_v2:
+        content["KeyCount"] = len(objects) + len(folders)
+        content["NextContinuationToken"] = _token(last) if is_cut else None
+    else:
+        content["Marker"] = shown(after)
+        content["NextMarker"] = shown(last) if is_cut and delimiter else None
+    return xml.document("ListBucketResult", content)
+
+
+def moment(seconds: float) -> str:
+    """A time as S3's XML writes it."""
+    text = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
+
+
+def etag_of(data: bytes) -> str:
+    """The ETag of a body, in its quotes."""
+    return f'"{hashlib.md5(data, usedforsecurity=False).hexdigest()}"'
+
+
+def _entry(note: Note, shown: Any) -> dict[str, Any]:
+    return {
+        "Key": shown(note.key),
+        "LastModified": moment(note.modified_ns / 1e9),
+        "ETag": f'"{note.etag}"',
+        "Size": note.size,
+        "StorageClass": "STANDARD",
+    }
+
+
+def _encoder(fields: Mapping[str, str]) -> Any:
+    kind = fields.get("encoding-type")
+    if kind not in (None, "url"):
+        raise AwsError("InvalidArgument", "encoding-type is url, or not given")
+    return (lambda key: quote(key, safe="/-_.~")) if kind else (lambda key: key)
+
+
+def _most(text: str | None) -> int:
+    if text is None:
+        return MAX_KEYS
+    if not text.isascii() or not text.isdigit() or len(text) > 9:
+        raise AwsError("InvalidArgument", "max-keys is not a number")
+    return min(int(text), MAX_KEYS)
+
+
+def _token(key: str) -> str:
+    return base64.urlsafe_b64encode(key.encode()).decode()
+
+
+def _after(fields: Mapping[str, str]) -> str:
+    token = fields.get("continuation-token")
+    if token is None:
+        return fields.get("start-after", "")
+    try:
+        return base64.urlsafe_b64decode(token.encode()).decode()
+    except ValueError as error:
+        raise AwsError("InvalidArgument", "The continuation token is not correct") from error

@@ -1,0 +1,1 @@
+"""Transform jobs: SageMaker's semantics around one `textmill.run` over all objects of a job."""

@@ -1,0 +1,1 @@
+"""AWS's wire formats, made from botocore's service models; knows nothing of models or jobs."""

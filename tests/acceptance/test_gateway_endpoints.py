@@ -1,0 +1,224 @@
+"""Endpoints through boto3 and the SDK: real `textmill serve` processes behind SageMaker's API."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("uvicorn")
+pytest.importorskip("textmill.cli.serve", reason="this version has no textmill serve")
+
+from botocore.exceptions import ClientError
+
+from support.gateway import Running, gateway, make_model
+
+VARIANT = {
+    "VariantName": "AllTraffic",
+    "InitialInstanceCount": 1,
+    "InstanceType": "ml.p3.2xlarge",
+    "InitialVariantWeight": 1.0,
+}
+
+
+def configure(sagemaker, name, model):
+    variants = [{**VARIANT, "ModelName": model}]
+    sagemaker.create_endpoint_config(EndpointConfigName=name, ProductionVariants=variants)
+
+
+def wait(sagemaker, name, *states, seconds=60):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = sagemaker.describe_endpoint(EndpointName=name)
+        if found["EndpointStatus"] in states:
+            return found
+        time.sleep(0.05)
+    raise AssertionError(found)
+
+
+def refused(call, **params):
+    with pytest.raises(ClientError) as caught:
+        call(**params)
+    return caught.value.response
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    state = tmp_path_factory.mktemp("endpoints") / "state"
+    with gateway(state, "--engine", "echo") as running:
+        sagemaker = running.client("sagemaker")
+        make_model(sagemaker, "first")
+        make_model(sagemaker, "short", HYPER_PARAMS="{'max_new_tokens': 2}")
+        configure(sagemaker, "first", "first")
+        configure(sagemaker, "short", "short")
+        sagemaker.create_endpoint(EndpointName="e", EndpointConfigName="first")
+        assert wait(sagemaker, "e", "InService", "Failed")["EndpointStatus"] == "InService"
+        yield running
+
+
+def ask(running, body, **more):
+    client = running.client("sagemaker-runtime")
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    said = {"ContentType": "application/json", **more}
+    return client.invoke_endpoint(EndpointName="e", Body=data, **said)
+
+
+def test_the_articles_real_time_batch(served):
+    """Ten texts in one request, with its parameters."""
+    payload = {
+        "text_inputs": [f"text {n}" for n in range(10)],
+        "max_length": 50,
+        "num_return_sequences": 1,
+        "top_k": 50,
+        "top_p": 0.95,
+        "batch_size": 4,
+    }
+    reply = ask(served, payload)
+    assert json.loads(reply["Body"].read()) == [
+        {"generated_texts": [f"text {n}"]} for n in range(10)
+    ]
+    assert (reply["ContentType"], reply["InvokedProductionVariant"]) == (
+        "application/json",
+        "AllTraffic",
+    )
+
+
+def test_types_and_headers_are_passed_on(served):
+    reply = ask(served, b"a text", ContentType="application/x-text", CustomAttributes="c=1")
+    assert json.loads(reply["Body"].read()) == {"generated_text": "a text"}
+    lines = b'{"id": 1, "text_inputs": "x"}\n{"id": 2, "text_inputs": "y"}\n'
+    reply = ask(served, lines, ContentType="application/jsonlines", Accept="text/csv")
+    assert reply["Body"].read().decode().splitlines()[0] == "{'id': 1, 'generated_texts': ['x']}"
+
+
+def test_the_models_errors_are_wrapped(served):
+    found = refused(ask, running=served, body={"text_inputs": "x", "max_lenght": 5})
+    assert found["ResponseMetadata"]["HTTPStatusCode"] == 424
+    assert (found["Error"]["Code"], found["OriginalStatusCode"]) == ("ModelError", 400)
+    assert "max_lenght" in found["OriginalMessage"]
+    assert "Received client error (400) from primary" in found["Error"]["Message"]
+
+
+def test_an_endpoint_that_is_not_there(served):
+    client = served.client("sagemaker-runtime")
+    found = refused(client.invoke_endpoint, EndpointName="none", Body=b"{}")
+    assert found["Error"]["Code"] == "ValidationError"
+    assert "Endpoint none of account 000000000000 not found" in found["Error"]["Message"]
+    found = refused(
+        served.client("sagemaker").create_endpoint, EndpointName="e", EndpointConfigName="first"
+    )
+    assert "Cannot create already existing endpoint" in found["Error"]["Message"]
+
+
+def test_an_endpoint_answers_while_it_is_updated_and_cleaned_up_around(served):
+    """Model and config are deleted first, as the SDK does it."""
+    sagemaker = served.client("sagemaker")
+    sagemaker.update_endpoint(EndpointName="e", EndpointConfigName="short")
+    while sagemaker.describe_endpoint(EndpointName="e")["EndpointStatus"] == "Updating":
+        assert ask(served, {"text_inputs": "abcdef"})["Body"].read()
+    found = wait(sagemaker, "e", "InService")
+    assert found["EndpointConfigName"] == "short"
+    lines = b'{"id": 1, "text_inputs": "abcdef", "max_new_tokens": 4}\n'
+    reply = ask(served, lines, ContentType="application/jsonlines")
+    assert json.loads(reply["Body"].read())["generated_texts"] == ["ab"]
+    sagemaker.delete_model(ModelName="short")
+    sagemaker.delete_endpoint_config(EndpointConfigName="short")
+    assert ask(served, lines, ContentType="application/jsonlines")["Body"].read()
+
+
+def pids(state):
+    """Of the processes behind endpoints, as each has written it down."""
+    return [int(lock.read_text()) for lock in (state / "endpoints").glob("*/serve.lock")]
+
+
+def is_gone(pid):
+    """Whether nothing of a process runs any more, a zombie that nobody waits for included."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes() == b""
+    except FileNotFoundError:
+        return True
+
+
+def test_a_process_that_dies_is_followed_by_another(served):
+    deadline = time.monotonic() + 30
+    while len(pids(served.state)) > 1:  # the one that an update has replaced answers to its end
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    (pid,) = pids(served.state)
+    os.kill(pid, signal.SIGKILL)
+    sagemaker = served.client("sagemaker")
+    wait(sagemaker, "e", "SystemUpdating")
+    wait(sagemaker, "e", "InService")
+    assert pids(served.state) != [pid]
+    assert ask(served, {"text_inputs": "abcdef"})["Body"].read()
+
+
+def test_a_deleted_endpoint_is_gone_with_its_process(served):
+    sagemaker = served.client("sagemaker")
+    make_model(sagemaker, "third")
+    configure(sagemaker, "third", "third")
+    sagemaker.create_endpoint(EndpointName="third", EndpointConfigName="third")
+    sagemaker.delete_endpoint(EndpointName="third")
+    waiter = sagemaker.get_waiter("endpoint_deleted")
+    waiter.wait(EndpointName="third", WaiterConfig={"Delay": 0.2, "MaxAttempts": 100})
+    assert len(list((served.state / "endpoints").iterdir())) == 1
+
+
+def create(running):
+    sagemaker = running.client("sagemaker")
+    make_model(sagemaker, "m")
+    configure(sagemaker, "c", "m")
+    sagemaker.create_endpoint(EndpointName="e", EndpointConfigName="c")
+
+
+@pytest.mark.full
+def test_a_gateway_killed_in_the_middle_of_a_deploy_finishes_it(tmp_path):
+    state = tmp_path / "state"
+    running = Running(state, "--engine", "echo")
+    try:
+        create(running)
+        for seconds in (0, 0.1, 0.3, 0.6, 1):
+            time.sleep(seconds)
+            running.kill()
+            running = Running(state, "--engine", "echo")
+        wait(running.client("sagemaker"), "e", "InService")
+        assert ask(running, {"text_inputs": "x"})["Body"].read()
+        assert len(pids(state)) == 1
+    finally:
+        running.stop()
+
+
+def test_an_endpoint_outlives_a_killed_gateway_and_comes_back_after_an_ended_one(tmp_path):
+    state = tmp_path / "state"
+    running = Running(state, "--engine", "echo")
+    try:
+        create(running)
+        wait(running.client("sagemaker"), "e", "InService")
+        (pid,) = pids(state)
+        running.kill()
+        running = Running(state, "--engine", "echo")
+        assert ask(running, {"text_inputs": "x"})["Body"].read()
+        assert pids(state) == [pid]
+        running.stop()
+        assert is_gone(pid)
+        running = Running(state, "--engine", "echo")
+        time.sleep(0.5)
+        wait(running.client("sagemaker"), "e", "InService")
+        assert ask(running, {"text_inputs": "x"})["Body"].read()
+    finally:
+        running.stop()
+
+
+def test_a_model_that_cannot_be_served_fails_its_endpoint(tmp_path):
+    with gateway(tmp_path / "state") as running:
+        sagemaker = running.client("sagemaker")
+        make_model(sagemaker, "m", TEXTMILL_MODEL="google/flan-t5-small")
+        configure(sagemaker, "c", "m")
+        sagemaker.create_endpoint(EndpointName="e", EndpointConfigName="c")
+        found = wait(sagemaker, "e", "Failed")
+        assert "offline" in found["FailureReason"].lower(), found["FailureReason"]
+        sagemaker.delete_endpoint(EndpointName="e")

@@ -1,0 +1,231 @@
+"""The article's notebook against a gateway: nothing of it is changed but the environment.
+
+The notebook has an environment of its own, with the SageMaker SDK and without textmill.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("uvicorn")
+
+from support.clients import program, shell
+from support.command import environment, textmill
+from support.gateway import gateway
+
+ROOT = Path(__file__).parents[2]
+DATA = ROOT / "src" / "textmill" / "assets" / "demo" / "data" / "packages.jsonl"
+NOTEBOOK = ROOT / "examples" / "notebook" / "batch_transform.py"
+RECORDS = "12"
+NEW, OLD = "sagemaker-2.257", "sagemaker-2.165"
+"""The last SDK of version 2, and the one that the published notebook pins."""
+
+QUICK = """
+import sagemaker.session, time as real
+class Faster:
+    began = real.time()
+    def __getattr__(self, name):
+        return getattr(real, name)
+    def sleep(self, seconds):
+        real.sleep(seconds / 50)
+    def time(self):
+        return self.began + (real.time() - self.began) * 50
+sagemaker.session.time = Faster()
+"""
+"""The SDK waits ten and thirty seconds; here its clock runs faster. Nothing else is touched."""
+
+WATCH = """
+import socket
+seen, asked = set(), set()
+connect, look_up = socket.socket.connect, socket.getaddrinfo
+def watched(self, address):
+    seen.add(address[:2] if isinstance(address, tuple) else address)
+    return connect(self, address)
+def asking(host, *arguments, **named):
+    asked.add(host)
+    return look_up(host, *arguments, **named)
+socket.socket.connect, socket.getaddrinfo = watched, asking
+"""
+
+WATCHED = """
+import os
+from urllib.parse import urlsplit
+where = urlsplit(os.environ["AWS_ENDPOINT_URL"])
+assert seen == {(where.hostname, where.port)}, seen
+assert asked == {where.hostname}, asked
+"""
+"""Every connection is to the gateway, and no other name is even looked up."""
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    with gateway(tmp_path_factory.mktemp("notebook") / "state") as running:
+        yield running
+
+
+def run(sdk, text, served, folder):
+    """A notebook's output."""
+    script = folder / "notebook.py"
+    script.write_text(text)
+    shutil.copy(DATA, folder / "packages.jsonl")
+    done = shell(f"exec {program(sdk)} {script}", served.url, folder, RECORDS=RECORDS)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def native_scores(folder):
+    """`textmill run` and `textmill score` on the same data with the same parameters."""
+    env = environment(
+        TEXTMILL_HOME=str(folder / "home"), HYPER_PARAMS="{'batch_size': 4, 'max_length': 50}"
+    )
+    ran = textmill(
+        "run", folder / "articles.jsonl", "-o", folder / "native.jsonl", "--model", "demo", env=env
+    )
+    assert ran.code == 0, ran.err
+    flags = ("--ref", "highlights")
+    scored = textmill("score", folder / "native.jsonl", folder / "highlights.jsonl", *flags)
+    return scored.out
+
+
+def rouge(text):
+    return [line.split() for line in text.splitlines() if line.strip().startswith("rouge")]
+
+
+def check_clean_up(served):
+    sagemaker = served.client("sagemaker")
+    assert sagemaker.list_models()["Models"] == []
+    assert sagemaker.list_endpoint_configs()["EndpointConfigs"] == []
+    waiter = sagemaker.get_waiter("endpoint_deleted")
+    for one in sagemaker.list_endpoints()["Endpoints"]:
+        waiter.wait(EndpointName=one["EndpointName"], WaiterConfig={"Delay": 0.2})
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("sdk", [NEW, OLD])
+def test_the_notebook_as_it_stands(served, tmp_path, sdk):
+    """All waits included, which the SDK makes at least a minute long."""
+    printed = run(sdk, NOTEBOOK.read_text(), served, tmp_path)
+    assert rouge(printed)
+    assert rouge(printed) == rouge(native_scores(tmp_path))
+    check_clean_up(served)
+
+
+@pytest.mark.parametrize("sdk", [NEW, pytest.param(OLD, marks=pytest.mark.full)])
+def test_the_notebook_without_its_waits(served, tmp_path, sdk):
+    """ROUGE over the downloaded output is that of the same job run natively, the endpoint answers,
+    nothing is left, and every connection that the notebook makes is to the gateway."""
+    printed = run(sdk, WATCH + QUICK + NOTEBOOK.read_text() + WATCHED, served, tmp_path)
+    assert rouge(printed)
+    assert rouge(printed) == rouge(native_scores(tmp_path))
+    check_clean_up(served)
+
+
+JUMPSTART = """
+import json, boto3, sagemaker
+from sagemaker import image_uris, model_uris, script_uris
+from sagemaker.jumpstart.model import JumpStartModel
+from sagemaker.jumpstart.notebook_utils import list_jumpstart_models, list_jumpstart_tasks
+from sagemaker.model import Model
+from sagemaker.predictor import Predictor
+
+DEMO, BASE = "huggingface-text2text-textmill-demo", "huggingface-text2text-flan-t5-base"
+session, role = sagemaker.Session(), sagemaker.get_execution_role()
+bucket, s3 = session.default_bucket(), boto3.client("s3")
+s3.put_object(Bucket=bucket, Key="js/in.jsonl", Body=b'{"id": 1, "text_inputs": "A library"}\\n')
+"""
+"""What the scripts below have in common."""
+
+JOB = """
+model = JumpStartModel(model_id=DEMO, model_version="1.*", role=role)
+transformer = model.transformer(
+    instance_count=1, instance_type="ml.g5.2xlarge", output_path=f"s3://{bucket}/js/out",
+    accept="application/jsonlines", assemble_with="Line",
+)
+transformer.transform(f"s3://{bucket}/js/in", content_type="application/jsonlines",
+                      split_type="Line")
+attached = sagemaker.transformer.Transformer.attach(
+    transformer.latest_transform_job.job_name, session)
+assert attached.output_path == f"s3://{bucket}/js/out"
+body = s3.get_object(Bucket=bucket, Key="js/out/in.jsonl.out")["Body"].read()
+transformer.delete_model()
+
+predictor = JumpStartModel(model_id=DEMO).deploy()
+answer = predictor.predict({"text_inputs": ["A library", "A library"]})
+assert answer == [{"generated_texts": json.loads(body)["generated_texts"]}] * 2, (answer, body)
+predictor.delete_model()
+predictor.delete_endpoint()
+"""
+
+ARTIFACTS = """
+assert "text2text" in list_jumpstart_tasks()
+assert {DEMO, BASE} <= set(list_jumpstart_models(filter="training_supported == false"))
+for version in ("*", "1.*", "1.3.2"):
+    for region in (None, "eu-central-1"):
+        assert image_uris.retrieve(
+            region=region, framework=None, image_scope="inference", model_id=BASE,
+            model_version=version, instance_type="ml.p3.2xlarge")
+    said = model_uris.retrieve(model_id=BASE, model_version=version, model_scope="inference")
+    assert said.startswith("s3://jumpstart-cache-prod-us-east-1/") and "1.3.2" in said, said
+    assert script_uris.retrieve(model_id=BASE, model_version=version, script_scope="inference")
+"""
+
+SMALL = """
+said = dict(model_id=DEMO, model_version="*")
+model = Model(
+    image_uri=image_uris.retrieve(region=None, framework=None, image_scope="inference",
+                                  instance_type="ml.p3.2xlarge", **said),
+    source_dir=script_uris.retrieve(script_scope="inference", **said),
+    model_data=model_uris.retrieve(model_scope="inference", **said),
+    entry_point="inference.py", role=role, predictor_cls=Predictor, name="small",
+)
+predictor = model.deploy(initial_instance_count=1, instance_type="ml.p3.2xlarge",
+                         endpoint_name="small", predictor_cls=Predictor)
+found = boto3.client("sagemaker").describe_model(ModelName="small")["PrimaryContainer"]
+assert found["ModelDataUrl"] == f"s3://{bucket}/small/model.tar.gz"
+predictor.serializer = sagemaker.serializers.JSONSerializer()
+assert json.loads(predictor.predict({"text_inputs": ["A library"]})) == answer[:1]
+predictor.delete_model()
+predictor.delete_endpoint()
+"""
+
+WAITS = """
+from botocore.exceptions import ClientError
+client = boto3.client("sagemaker")
+s3.put_object(Bucket=bucket, Key="bad/in.jsonl", Body=b'{"id": 7, "text_inputs": 5}\\n')
+transformer = JumpStartModel(model_id=DEMO, role=role).transformer(
+    instance_count=1, instance_type="ml.m5.xlarge", output_path=f"s3://{bucket}/bad/out",
+    accept="application/jsonlines", assemble_with="Line",
+)
+given = dict(content_type="application/jsonlines", split_type="Line", wait=False)
+for logs in (True, False):
+    transformer.transform(f"s3://{bucket}/bad/in", **given)
+    try:
+        transformer.wait(logs=logs)
+        raise SystemExit("a failed job was waited for as if it were none")
+    except sagemaker.exceptions.UnexpectedStatusException as error:
+        assert "in.jsonl: line 1 (id 7)" in str(error), error
+s3.put_object(Bucket=bucket, Key="many/in.jsonl",
+              Body=b'{"id": 7, "text_inputs": "A library"}\\n' * 3000)
+transformer.transform(f"s3://{bucket}/many/in", **given)
+transformer.stop_transform_job()
+name = transformer.latest_transform_job.job_name
+assert client.describe_transform_job(TransformJobName=name)["TransformJobStatus"] == "Stopped"
+transformer.stop_transform_job()  # of a job that does not run: the SDK takes that as done
+waiter = client.get_waiter("transform_job_completed_or_stopped")
+waiter.wait(TransformJobName=name)
+transformer.delete_model()
+"""
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("sdk", [NEW, OLD])
+def test_jumpstart_model_and_what_notebooks_retrieve(served, tmp_path, sdk):
+    """The notebook's later text, in which the SDK takes everything from the catalog's spec; the
+    branch for small models, which packs the archive anew; waits for jobs that fail or stop."""
+    run(
+        sdk, WATCH + QUICK + JUMPSTART + ARTIFACTS + JOB + SMALL + WAITS + WATCHED, served, tmp_path
+    )
+    check_clean_up(served)
