@@ -114,7 +114,7 @@ def test_places_are_rising_and_hold_those_with_texts(total, texts, most):
 
 @given(st.lists(st.integers(-(2**52), 2**52) | st.just("a<b"), unique=True, min_size=1))
 def test_ids_come_out_as_they_went_in(ids):
-    found = packed({}, ids, np.arange(len(ids)), len(ids))
+    found = packed({}, ids, np.arange(len(ids)), len(ids), 10**6)
     data = json.loads(zlib.decompress(base64.b64decode(found.packed)))
     back = data["ids"] if "ids" in data else list(accumulate(data["id_steps"]))
     assert [str(one) for one in back] == [str(one) for one in ids]

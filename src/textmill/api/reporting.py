@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from textmill.api.jobs import Job as FinishedJob
     from textmill.evaluation.highlight import Overlap
     from textmill.evaluation.results import Scores
-    from textmill.report.values import Failed, Failure, Job
+    from textmill.report.values import Failed, Failure, Job, Numbers
 
 MAX_EXAMPLES = 3
 
@@ -75,12 +76,16 @@ def score_report(
         manifest=manifest,
     )
 
+    @cache
+    def numbers(most_chars: int) -> Numbers:
+        return score_numbers(scores, places, most_chars)
+
     def page(room: Room) -> str:
         return score_page(
             ScoreView(
                 scores=scores,
                 examples=score_examples(groups, found, names, overlap, room.text_chars),
-                numbers=score_numbers(scores, places, room.packed_chars),
+                numbers=numbers(room.packed_chars),
                 failures=failures,
                 source=source,
                 job=job,

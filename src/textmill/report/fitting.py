@@ -19,14 +19,10 @@ class Room(NamedTuple):
 
 
 ROOMS = (
-    Room(800, 115_000),
-    Room(500, 115_000),
-    Room(300, 115_000),
-    Room(200, 105_000),
-    Room(140, 90_000),
-    Room(100, 70_000),
-    Room(60, 40_000),
+    *(Room(text_chars, 125_000) for text_chars in (800, 500, 300, 200, 140, 100)),
+    *(Room(100, 80_000), Room(60, 40_000)),
 )
+"""From most to least: texts are cut shorter before numbers are left out."""
 
 
 def fitted(make: Callable[[Room], str]) -> str:

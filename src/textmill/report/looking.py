@@ -112,7 +112,10 @@ def numbers(found: Numbers, *, what: str) -> Element:
     )
     return fragment(
         tag("h3", f"{what} as a table", id="records-title"),
-        note(whole + " Ids with a link have their texts above."),
+        note(
+            whole + " Ids with a link have their texts above.",
+            f" Ids are cut to their first {found.id_chars} characters." if found.id_chars else None,
+        ),
         tag("p", "The table needs JavaScript, which this browser does not run here.",
             id="records-without"),
         tag("form", id="records-tools", class_="tools", hidden=True),

@@ -59,13 +59,14 @@ class Looked:
 
     def numbers(self, most_chars: int) -> Numbers:
         """Words and repetition of many; every second is left out until it fits."""
-        step, found = 1, self._packed(self._places)
+        step, found = 1, self._packed(self._places, most_chars)
         while len(found.packed) > most_chars and step < len(self._places):
             step *= 2
-            found = self._packed(np.union1d(self._places[::step], np.array(self._wanted)))
+            places = np.union1d(self._places[::step], np.array(self._wanted))
+            found = self._packed(places, most_chars)
         return found
 
-    def _packed(self, places: Any) -> Numbers:
+    def _packed(self, places: Any, most_chars: int) -> Numbers:
         words, repetition = self._measured.columns()
         shares = np.rint(repetition[places] * scale("repetition")).astype(int).tolist()
         metrics = [
@@ -73,7 +74,7 @@ class Looked:
             {"name": "repetition", "scale": scale("repetition"), "values": shares},
         ]
         ids = [self._ids[place] for place in places.tolist()]
-        return packed({"metrics": metrics, "columns": []}, ids, places, self.total)
+        return packed({"metrics": metrics, "columns": []}, ids, places, self.total, most_chars)
 
     def examples(self, limit: int) -> Examples:
         """The records of the groups. limit: the longest text in characters."""

@@ -164,7 +164,8 @@ function table(data) {
   function refresh() {
     const sought = fold(search.value.trim());
     state.rows = places.map((_, at) => at).filter(at =>
-      (!sought || folded[at].includes(sought)) && filters.every(keeps => keeps(at)));
+      (!sought || folded[at].includes(sought)
+        || (data.id_chars && sought.startsWith(folded[at]))) && filters.every(keeps => keeps(at)));
     if (state.sort > 0) {
       const values = titles[state.sort].values, sign = state.falling ? -1 : 1;
       state.rows.sort((a, b) => (values[a] === null) - (values[b] === null)

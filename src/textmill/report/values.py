@@ -182,12 +182,14 @@ class Examples(Struct, frozen=True, kw_only=True):
 class Numbers(Struct, frozen=True, kw_only=True):
     """Values of many records, packed for the page's table: `packed` is base64 of zlib of JSON.
 
-    total: records there are; shown: those that are in it.
+    total: records there are; shown: those that are in it. id_chars: to how many characters their
+    ids are cut.
     """
 
     total: int
     shown: int
     packed: str
+    id_chars: int | None = None
 
 
 class Source(Struct, frozen=True, kw_only=True):
