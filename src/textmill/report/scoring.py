@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
@@ -98,11 +99,12 @@ def strip(what: str, total: int, parts: Sequence[charts.Part]) -> Element:
 
 def score_section(scores: Scores) -> Section:
     """Each metric with its interval, the spread of the first, all signatures."""
+    top = _top(scores.scores)
     heads = (
         Head("metric"),
         Head("score", number=True),
         Head("95 % interval", number=True),
-        Head("0 to 1, or to 100"),
+        Head(f"0 to {top:.2f}", note=f"bleu and chrf: 0 to {100 * top:.0f}"),
         Head("precision", number=True),
         Head("recall", number=True),
         Head("n", number=True),
@@ -111,16 +113,30 @@ def score_section(scores: Scores) -> Section:
     return section(
         "scores",
         "Scores",
-        table("Each metric over all records that count", heads, map(_score_row, scores.scores)),
+        table(
+            "Each metric over all records that count",
+            heads,
+            [_score_row(score, top) for score in scores.scores],
+        ),
         spread(scores),
         details("Signatures: numbers may be compared where they are equal", tag("ul", signatures)),
     )
 
 
-def _score_row(score: Score) -> Sequence[Child]:
-    top = 100.0 if score.name in SACRE_METRICS else 1.0
+def _top(scores: Sequence[Score]) -> float:
+    """Where the scale of the scores ends, as a share: a little beyond the largest, in steps."""
+    ends = [(score.high or score.value) / _whole(score) for score in scores]
+    return math.ceil(20 * max([end for end in ends if end <= 1], default=1.0) or 1) / 20
+
+
+def _whole(score: Score) -> float:
+    return 100.0 if score.name in SACRE_METRICS else 1.0
+
+
+def _score_row(score: Score, top: float) -> Sequence[Child]:
     sure = charts.Sure(score.low, score.value, score.high)
-    drawn = charts.interval(sure, (0.0, top)) if score.value <= top else None
+    end = top * _whole(score)
+    drawn = charts.interval(sure, (0.0, end)) if (score.high or score.value) <= end else None
     shares = (score.precision, score.recall)
     return (
         score.name,
