@@ -33,15 +33,23 @@ KINDS = (
     "",
 )
 SEEDS = (
-    (0, 0, b'{"text_inputs": ["a", "b"], "max_length": 5, "num_beams": 2, "num_return_sequences": 2}'),
+    (
+        0,
+        0,
+        b'{"text_inputs": ["a", "b"], "max_length": 5, "num_beams": 2, "num_return_sequences": 2}',
+    ),
     (0, 0, b'{"id": 1, "text_inputs": "a", "seed": 4, "do_sample": false, "top_k": 5}'),
     (0, 0, b'{"inputs": "a", "parameters": {"max_new_tokens": 5}}'),
     (0, 1, b'{"text_inputs": "a"}\n{"text_inputs": "b", "num_beams": 2}\n'),
     (0, 2, "grüß".encode()),
     (1, 0, b'{"model": "echo", "prompt": ["a", "b"], "max_tokens": 5, "stream": false}'),
-    (2, 0, b'{"id": "1", "inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data":'
-     b' ["a"]}], "parameters": {"max_new_tokens": 4}}'),
-)  # fmt: skip
+    (
+        2,
+        0,
+        b'{"id": "1", "inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data":'
+        b' ["a"]}], "parameters": {"max_new_tokens": 4}}',
+    ),
+)
 GOOD = (0, 0, b'{"text_inputs": "good"}')
 
 

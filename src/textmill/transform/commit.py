@@ -23,6 +23,7 @@ from textmill.storage.compress import compressor
 from textmill.transform.job import JobFolder
 from textmill.transform.journal import Carried
 from textmill.transform.lengths import Lengths
+from textmill.transform.ownership import announce, check_outputs
 from textmill.transform.parts import Part, Row
 
 
@@ -102,13 +103,15 @@ class _Target:
         self._append(self._compressor.encode(self._writer.encode(lines)))
         self.rows += len(lines)
 
-    def commit(self) -> OutputDigest:
+    def finish(self) -> OutputDigest:
         self._append(self._compressor.encode(self._writer.finish()))
         self._append(self._compressor.finish())
-        self._file.commit()
         return OutputDigest(
             name=self.name, rows=self.rows, bytes=self.bytes, sha256=self._sha256.hexdigest()
         )
+
+    def commit(self) -> None:
+        self._file.commit()
 
     def discard(self) -> None:
         self._file.discard()
@@ -141,12 +144,15 @@ def merge(
                 totals.count(row)
                 lengths.count(row)
         totals.check(rows_in)
+        targets = [results, errors] if errors.rows else [results]
+        digests = [target.finish() for target in targets]
         folder.check_lock()
+        check_outputs(folder)
+        announce(folder, {digest.name: digest.sha256 for digest in digests})
         folder.store.remove(folder.manifest_name)  # of an earlier job: no manifest, no commit
-        digests = [results.commit()]
-        if errors.rows:
-            digests.append(errors.commit())
-        else:
+        for target in targets:
+            target.commit()
+        if not errors.rows:
             folder.store.remove(folder.errors_name)
     return totals, lengths, digests
 
@@ -186,10 +192,10 @@ def _check_ordinals(label: str, part: Part, *, first: int) -> None:
 def write_manifest(folder: JobFolder, manifest: dict[str, Any]) -> None:
     """Commit the job. Bytes of a file name that are no UTF-8 are written as \\udcNN."""
     encoded = msgspec.json.encode(_encodable(manifest))
+    data = msgspec.json.format(encoded, indent=1) + b"\n"
     folder.check_lock()
-    if not folder.store.create(
-        folder.manifest_name, msgspec.json.format(encoded, indent=1) + b"\n"
-    ):
+    announce(folder, {folder.manifest_name: hashlib.sha256(data).hexdigest()})
+    if not folder.store.create(folder.manifest_name, data):
         raise OutputError(
             f"{folder.store.label(folder.manifest_name)} has appeared: another run has finished"
             " this output",

@@ -4,11 +4,12 @@ OUT.job/job.json       what the job is, written once; a resume must be the same 
 OUT.job/lock           held by the running process; one writer at a time
 OUT.job/parts/         finished rows, one append-only log per window
 OUT.job/journal.jsonl  what was tried: runs, batches before they were computed, splits
+OUT.job/commit.json    what is about to appear at the output's names
 OUT.job/stdin.jsonl    the input, when it came from standard input or from Python
 
-On an object store parts and journal are in OUT.job/logs-ID/; each job has an ID of its own, told by
-its job.json. So what a run that has lost its lease still had on its way comes, however late, under
-a name that nobody reads.
+On an object store parts, journal and commit.json are in OUT.job/logs-ID/; each job has an ID of its
+own, told by its job.json. So what a run that has lost its lease still had on its way comes, however
+late, under a name that nobody reads.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from textmill.transform.parts import Part, read_part
 from textmill.transform.plan import JobSpec, changes
 
 _LOGS = "logs-"
-_OURS = ("job.json", "journal.jsonl", "lock", _LOGS, "parts", "stdin.jsonl")
+_OURS = ("commit.json", "job.json", "journal.jsonl", "lock", _LOGS, "parts", "stdin.jsonl")
 
 
 class Description(Struct, frozen=True, kw_only=True):
@@ -35,13 +36,15 @@ class Description(Struct, frozen=True, kw_only=True):
 
     identity: what must be equal for a resume. logs: the folder of its logs within the
     job's, empty if it is that itself. command: the line that began the job, None from Python.
-    cwd: the folder it was given in.
+    cwd: the folder it was given in. replaces: the files that stood at the job's names when it
+    began, with their versions; nothing else may be replaced.
     """
 
     identity: dict[str, str]
     logs: str
     command: list[str] | None = None
     cwd: str | None = None
+    replaces: dict[str, str] = {}
 
 
 class JobFolder:
@@ -123,6 +126,24 @@ class JobFolder:
         name = f"{self._log_folder}journal.jsonl"
         return self.store.log(name), self.store.label(name)
 
+    @property
+    def replaces(self) -> dict[str, str]:
+        """What stood at the job's names when it began: each file with its version."""
+        description = self.description()
+        return {} if description is None else description.replaces
+
+    def announced(self) -> dict[str, list[str]]:
+        """The SHA-256 of what runs of this job were about to put at its names."""
+        data = self.store.read(f"{self._log_folder}commit.json")
+        try:
+            return msgspec.json.decode(data or b"{}", type=dict[str, list[str]])
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return {}  # damaged: then nothing is known to be the job's own
+
+    def keep_announced(self, digests: dict[str, list[str]]) -> None:
+        """Replace what `announced` returns. Durable."""
+        self.store.replace(f"{self._log_folder}commit.json", msgspec.json.encode(digests))
+
     def check_lock(self) -> None:
         """Raise `OutputError` if another run has taken the job over."""
         if self._lock is not None:
@@ -164,19 +185,21 @@ class JobFolder:
             self.store.hurry()
             raise
 
-    def begin(self, spec: JobSpec, *, fresh: bool, command: Sequence[str] | None = None) -> None:
+    def begin(self, spec: JobSpec, *, fresh: bool, command: Sequence[str] | None = None) -> bool:
         """Write what the job is, or check that it is the same as before.
 
-        Raises `ResumeRefused`, listing what changed.
+        Returns whether it goes on with a job that is there. Raises `ResumeRefused`, listing what
+        changed.
         """
         if not fresh and (before := self.description()) is not None:
             different = changes(before.identity, spec.identity())
             if not different:
-                return
+                return True
             if self.holds_rows:
                 self._refuse(different)
         self.forget_rows()
         self.describe(spec, command)
+        return False
 
     def describe(self, spec: JobSpec, command: Sequence[str] | None = None) -> None:
         """Write what the job is: from now on the rows in the folder are its own.
@@ -188,6 +211,11 @@ class JobFolder:
             logs=self._log_folder.removeprefix(self._folder),
             command=[_encodable(word) for word in command] if command else None,
             cwd=_cwd(),
+            replaces={
+                entry.name: entry.version
+                for name in self.outputs
+                if (entry := self.store.stat(name)) is not None
+            },
         )
         data = msgspec.json.encode(description)
         if not self.store.create(self._record, msgspec.json.format(data, indent=1)):
@@ -222,6 +250,7 @@ class JobFolder:
         else:
             self.store.clear(f"{self._folder}parts/")
             self.store.clear(f"{self._folder}journal.jsonl")
+            self.store.remove(f"{self._folder}commit.json")
         self._logs = self._new_logs()
 
     def remove(self) -> None:

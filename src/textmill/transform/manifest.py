@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from textmill.core import Params
 from textmill.engines.base import Capabilities
-from textmill.errors import InputError
+from textmill.errors import InputError, OutputError
 from textmill.storage.base import Store, digest_of
 from textmill.telemetry import Action, versions
 from textmill.transform.commit import OutputDigest, Totals
@@ -189,6 +189,19 @@ def finished_manifest(folder: JobFolder) -> dict[str, Any] | None:
         return None
     digests = {entry.name: entry.sha256 for entry in manifest.outputs}
     return raw if digests.get(folder.name) == digest_of(folder.store, folder.name) else None
+
+
+def check_error_file(folder: JobFolder, manifest: dict[str, Any]) -> None:
+    """Raise `OutputError` unless the error file of a finished job is as the job wrote it."""
+    name = folder.errors_name
+    written = {entry["name"]: entry["sha256"] for entry in manifest["outputs"]}.get(name)
+    there = folder.store.stat(name) is not None
+    if written is not None and (not there or digest_of(folder.store, name) != written):
+        raise OutputError(
+            f"{folder.store.label(name)} {'is not as the job wrote it' if there else 'is missing'},"
+            " so it does not tell which rows failed",
+            hint="bring it back, or start over with --fresh",
+        )
 
 
 def output_of(store: Store, name: str) -> str | None:

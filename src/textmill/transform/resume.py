@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from textmill.errors import OutputError
-from textmill.transform.job import JobFolder
-from textmill.transform.manifest import finished_manifest
+from textmill.transform.job import JobFolder, stem
+from textmill.transform.manifest import check_error_file, finished_manifest, output_of
+from textmill.transform.ownership import check_outputs
 from textmill.transform.plan import JobSpec, changes
 from textmill.transform.retry import ask_again, reopen
 from textmill.transform.windows import Rows
@@ -28,13 +29,15 @@ def resume(
     job, kept in its folder. Raises `ResumeRefused` for an unfinished job that is another,
     `OutputError` for an output that is not this job's.
     """
+    _check_neighbours(folder)
     finished = None if fresh else _finished(folder, spec)
     if finished is not None:
         if not (retry_failed and finished["counts"]["failed"]):
             return finished
         reopen(folder, spec, finished, chunks(), command=command)
         return None
-    folder.begin(spec, fresh=fresh, command=command)
+    if folder.begin(spec, fresh=fresh, command=command):
+        check_outputs(folder)
     if retry_failed:
         ask_again(folder)
     return None
@@ -66,4 +69,18 @@ def _finished(folder: JobFolder, spec: JobSpec) -> dict[str, Any] | None:
             f"{folder.label} is the output of another job:\n  {listed}",
             hint="choose another -o, or replace it with --fresh",
         )
+    check_error_file(folder, manifest)
     return manifest
+
+
+def _check_neighbours(folder: JobFolder) -> None:
+    """Raise `OutputError` if another job has the same manifest and error file: `o`, `o.jsonl`."""
+    store, base = folder.store, stem(folder.name)
+    for name in {base, f"{base}.jsonl"} - {folder.name}:
+        finished = output_of(store, folder.manifest_name) == name and store.stat(name) is not None
+        if finished or JobFolder(store, name).is_described:
+            raise OutputError(
+                f"{store.label(name)} is the output of another job, whose manifest and error file"
+                f" have the names that those of {folder.label} would have",
+                hint="choose another -o",
+            )

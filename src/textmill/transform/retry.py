@@ -16,7 +16,6 @@ import msgspec
 from msgspec import Raw, Struct
 
 from textmill.errors import InvariantError, OutputError
-from textmill.storage.base import digest_of
 from textmill.storage.decompress import text_lines
 from textmill.transform.job import JobFolder
 from textmill.transform.journal import Carried, Events, Retried, event_line
@@ -69,7 +68,7 @@ def reopen(
 ) -> None:
     """Make a finished job with failures unfinished again. The caller holds the job's lock.
 
-    chunks: the job's input, as it was. Raises `OutputError` if the error file has changed since.
+    chunks: the job's input, as it was. Its files are as it wrote them. Raises `OutputError`.
     """
     if spec.output_format != "jsonl":
         raise OutputError(
@@ -77,7 +76,6 @@ def reopen(
             " opened again",
             hint="start over with --fresh, or run the failed rows as a job of their own",
         )
-    _check_errors(folder, manifest)
     folder.forget_rows()
     results = text_lines(folder.store, folder.name)
     errors = text_lines(folder.store, folder.errors_name)
@@ -133,18 +131,6 @@ class _Replay:
 
 def _mismatch() -> InvariantError:
     return InvariantError("the lines of output and error file are not those of the input's rows")
-
-
-def _check_errors(folder: JobFolder, manifest: dict[str, Any]) -> None:
-    digests = {entry["name"]: entry["sha256"] for entry in manifest["outputs"]}
-    name = folder.errors_name
-    there = folder.store.stat(name) is not None
-    if not there or digests.get(name) != digest_of(folder.store, name):
-        raise OutputError(
-            f"{folder.store.label(name)} is not as the job wrote it, so it does not tell which"
-            " rows failed",
-            hint="start over with --fresh",
-        )
 
 
 def _write_part(

@@ -6,10 +6,8 @@ what the plan says about its windows. The input of an unfinished job is not read
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from typing import TypeVar
 
 import msgspec
@@ -113,13 +111,13 @@ def _output_problems(
 ) -> Iterator[str]:
     store, name = folder.store, output.name
     label = store.label(name)
-    if store.stat(name) is None:
+    entry = store.stat(name)
+    if entry is None:
         yield f"{label} is not there any more"
         return
-    size, sha256 = _digest(store, name)
-    if size != output.bytes:
-        yield f"{label} has {size:,} bytes, the manifest says {output.bytes:,}"
-    elif sha256 != output.sha256:
+    if entry.size_bytes != output.bytes:
+        yield f"{label} has {entry.size_bytes:,} bytes, the manifest says {output.bytes:,}"
+    elif (sha256 := digest_of(store, name)) != output.sha256:
         yield f"{label} has changed: its SHA-256 is {sha256}, the manifest says {output.sha256}"
     if rows is not None and output.rows != rows:
         yield f"the manifest counts {rows:,} rows for {label}, but lists it with {output.rows:,}"
@@ -136,15 +134,6 @@ def _output_problems(
 
 def _agree(tally: _Tally, counts: Totals) -> bool:
     return (tally.failed, tally.codes) == (counts.failed, Counter(counts.codes))
-
-
-def _digest(store: Store, name: str) -> tuple[int, str]:
-    sha256, size = hashlib.sha256(), 0
-    with closing(store.open(name)) as stream:
-        while data := stream.read(1 << 20):
-            sha256.update(data)
-            size += len(data)
-    return size, sha256.hexdigest()
 
 
 def _tally(store: Store, name: str) -> _Tally:

@@ -1,0 +1,44 @@
+"""Which files a job may replace: those that stood at its names when it began, and its own.
+
+Whatever else appears there while the job is unfinished is somebody's, and the job refuses to go on
+before it would be lost. What the job is about to put there it announces first, in its own folder:
+so a run that was killed between two renames is told from somebody else's file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from textmill.errors import OutputError
+from textmill.storage.base import Entry, digest_of
+from textmill.transform.job import JobFolder
+
+
+def check_outputs(folder: JobFolder) -> None:
+    """Raise `OutputError` if a file stands at one of the job's names that it may not replace."""
+    for name in folder.outputs:
+        entry = folder.store.stat(name)
+        if entry is not None and not _may_go(folder, entry):
+            raise OutputError(
+                f"{folder.store.label(name)} has appeared or was changed since this job began, and"
+                " would be lost",
+                hint="move it away and run the same line again: no finished row is computed twice",
+            )
+
+
+def _may_go(folder: JobFolder, entry: Entry) -> bool:
+    if folder.replaces.get(entry.name) == entry.version:
+        return True
+    announced = folder.announced().get(entry.name, ())
+    return bool(announced) and digest_of(folder.store, entry.name) in announced
+
+
+def announce(folder: JobFolder, digests: Mapping[str, str]) -> None:
+    """Say which files are about to appear at the job's names, with their SHA-256.
+
+    What was announced before stays: a run that was killed may have put it there.
+    """
+    known = folder.announced()
+    for name, sha256 in digests.items():
+        known[name] = sorted({*known.get(name, ()), sha256})
+    folder.keep_announced(known)
