@@ -530,6 +530,14 @@ def test_an_output_of_an_unknown_ending_needs_a_format(tmp_path, name):
     assert (tmp_path / name).read_text().startswith("id,generated_text")
 
 
+@pytest.mark.parametrize("name", ["e.parquet.gz", "e.parquet.zst", "e.gz"])
+def test_parquet_is_never_compressed_as_a_whole(tmp_path, name):
+    source = write_input(tmp_path, "jsonl", ROWS)
+    ran = echo(source, "-o", tmp_path / name, "--format", "parquet")
+    assert (ran.code, "Parquet compresses its pages itself" in ran.err) == (2, True)
+    assert list(tmp_path.iterdir()) == [source]
+
+
 @pytest.mark.parametrize("input_format", ["jsonl", "csv", "parquet", "lines"])
 @pytest.mark.parametrize("flags", [("--keep", "titel"), ("--prompt", "{titel}: {text_inputs}")])
 def test_a_column_that_no_row_has_is_noticed_before_the_model_is_sought(

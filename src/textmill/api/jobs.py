@@ -128,7 +128,7 @@ def run(
     """Run a text-to-text model over records: one result per record, in input order.
 
     inputs: files, globs, folders of Parquet, URLs of object stores or data sets (hf://datasets/…),
-        `-` for standard input; or an iterable of dicts, or an Arrow table.
+        `-` for standard input; or an iterable of dicts, or of Arrow tables, or one of those.
     output: where results go, a path or a URL; OUT.errors.jsonl and OUT.manifest.json appear
         beside it.
     **params (or `parameters`): generation parameters, as in `max_new_tokens=50`.

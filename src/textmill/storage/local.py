@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from textmill.errors import OutputError
-from textmill.storage.atomic import AtomicFile, sync_folder, write_atomic
+from textmill.storage.atomic import AtomicFile, appear, sync_folder, write_atomic
 from textmill.storage.base import Entry, Stream, input_errors, output_errors
 
 _sync = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync
@@ -80,7 +80,7 @@ class LocalStore:
         write_atomic(self.label(new), data)
         with output_errors(self.label(name)):
             try:
-                _appear(self.path(new), path)
+                appear(self.path(new), path)
             except FileExistsError:
                 return False
             finally:
@@ -242,22 +242,6 @@ class LocalLock:
             self._file.close()
             self._file = None
             self._on_release()
-
-
-def _appear(new: Path, path: Path) -> None:
-    """Give the file its name. Raises `FileExistsError` if that is taken.
-
-    File systems without links (exFAT, some network ones) get a rename, which is as good while the
-    caller holds the lock of the only other writer.
-    """
-    try:
-        path.hardlink_to(new)
-    except FileExistsError:
-        raise
-    except OSError:
-        if path.exists():
-            raise FileExistsError(path) from None
-        new.rename(path)
 
 
 def _make(folder: Path) -> None:

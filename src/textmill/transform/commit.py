@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from textmill.core import JsonText
-from textmill.errors import InvariantError, OutputError
+from textmill.errors import InvariantError
 from textmill.records.base import Writer
 from textmill.records.writers import JsonlWriter
 from textmill.storage.base import Store
@@ -23,7 +23,7 @@ from textmill.storage.compress import compressor
 from textmill.transform.job import JobFolder
 from textmill.transform.journal import Carried
 from textmill.transform.lengths import Lengths
-from textmill.transform.ownership import announce, check_outputs
+from textmill.transform.ownership import announce, check_outputs, in_the_way
 from textmill.transform.parts import Part, Row
 
 
@@ -110,8 +110,8 @@ class _Target:
             name=self.name, rows=self.rows, bytes=self.bytes, sha256=self._sha256.hexdigest()
         )
 
-    def commit(self) -> None:
-        self._file.commit()
+    def commit(self, *, replace: bool) -> bool:
+        return self._file.commit(replace=replace)
 
     def discard(self) -> None:
         self._file.discard()
@@ -147,14 +147,22 @@ def merge(
         targets = [results, errors] if errors.rows else [results]
         digests = [target.finish() for target in targets]
         folder.check_lock()
-        check_outputs(folder)
-        announce(folder, {digest.name: digest.sha256 for digest in digests})
-        folder.store.remove(folder.manifest_name)  # of an earlier job: no manifest, no commit
-        for target in targets:
-            target.commit()
-        if not errors.rows:
-            folder.store.remove(folder.errors_name)
+        _publish(folder, targets, digests)
     return totals, lengths, digests
+
+
+def _publish(folder: JobFolder, targets: list[_Target], digests: list[OutputDigest]) -> None:
+    """Have the finished files appear. What an earlier job left goes, what is others' stays."""
+    earlier = check_outputs(folder)
+    announce(folder, {digest.name: digest.sha256 for digest in digests})
+    written = {target.name for target in targets}
+    if folder.manifest_name in earlier:
+        folder.store.remove(folder.manifest_name)  # first: no manifest, no commit
+    for target in targets:
+        if not target.commit(replace=target.name in earlier):
+            raise in_the_way(folder, target.name)
+    if folder.errors_name in earlier - written:
+        folder.store.remove(folder.errors_name)
 
 
 def _merge_part(
@@ -196,11 +204,7 @@ def write_manifest(folder: JobFolder, manifest: dict[str, Any]) -> None:
     folder.check_lock()
     announce(folder, {folder.manifest_name: hashlib.sha256(data).hexdigest()})
     if not folder.store.create(folder.manifest_name, data):
-        raise OutputError(
-            f"{folder.store.label(folder.manifest_name)} has appeared: another run has finished"
-            " this output",
-            hint="run the same line again to see whether it is the same job",
-        )
+        raise in_the_way(folder, folder.manifest_name)
 
 
 def _encodable(value: Any) -> Any:
