@@ -111,11 +111,13 @@ def job_report(job: FinishedJob) -> str:
             unseen = f"The results are {job.manifest['output_format']}, which is not looked into."
     except Unseen:
         unseen = "The results do not hold their texts as generated_texts (--output-filter)."
-    command = job.manifest.get("command")
     failures = _failed_rows(job)
     source = Source(
-        command=shlex.join(command) if command else "It was called from Python.",
-        files=tuple((one.name, one.sha256) for one in facts.outputs),
+        command=None,
+        files=(
+            *((one.name, one.sha256 or "") for one in facts.inputs),
+            *((one.name, one.sha256) for one in facts.outputs),
+        ),
         manifest=_formatted(msgspec.json.encode(job.manifest)),
     )
 

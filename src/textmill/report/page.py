@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 
+from textmill.evaluation.results import Scores
 from textmill.html.build import Child, tag
 from textmill.html.document import document
 from textmill.html.parts import Section, given, note, section
@@ -33,8 +34,12 @@ def score_page(view: ScoreView) -> str:
     ]  # fmt: skip
     lead = [scoring.headline(scores), "."]
     against = tag("p", given(scores.predictions), " against ", given(scores.references),
-                  f" ({scores.ref})", class_="names")  # fmt: skip
+                  f" ({scores.ref})", _beside(scores), class_="names")  # fmt: skip
     return _page(scores.predictions, "Scores", lead, against, sections)
+
+
+def _beside(scores: Scores) -> Child:
+    return [", baseline ", given(scores.baseline.predictions)] if scores.baseline else None
 
 
 def _of_job(job: Job) -> Child:

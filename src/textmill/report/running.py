@@ -213,8 +213,9 @@ def provenance_section(source: Source, job: Job | None) -> Section:
     return section(
         "provenance",
         "Provenance",
-        tag("h3", "This page again"),
-        tag("pre", given(source.command)),
+        fragment(tag("h3", "This page again"), tag("pre", given(source.command)))
+        if source.command
+        else None,
         _files(source),
         tag("p", source.verified) if source.verified else None,
         _job(job) if job else None,
@@ -228,7 +229,7 @@ def _files(source: Source) -> Element | None:
     if not source.files:
         return None
     rows = [(given(name), tag("code", digest)) for name, digest in source.files]
-    return table("Files that were read", (Head("file"), Head("SHA-256")), rows)
+    return table("Files", (Head("file"), Head("SHA-256")), rows)
 
 
 def _job(job: Job) -> Element:

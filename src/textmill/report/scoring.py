@@ -257,8 +257,9 @@ def slice_section(scores: Scores) -> Section | None:
     name = scores.scores[0].name
     by_column = groupby(scores.slices, key=lambda one: one.column)
     columns = {column: list(group) for column, group in by_column}
+    long = sum(len(group) > FIRST_SLICES for group in columns.values()) or 1
     tables = [
-        _slices(column, group, name, max(FIRST_SLICES, MAX_SLICES // len(columns)))
+        _slices(column, group, name, max(FIRST_SLICES, MAX_SLICES // long))
         for column, group in columns.items()
     ]
     return section(

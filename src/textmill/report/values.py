@@ -82,6 +82,13 @@ class Output(Struct, frozen=True, kw_only=True):
     sha256: str
 
 
+class Input(Struct, frozen=True, kw_only=True):
+    """A file that the job read; sha256 is None where it was not read twice."""
+
+    name: str
+    sha256: str | None = None
+
+
 class Model(Struct, frozen=True, kw_only=True):
     """What computed."""
 
@@ -105,6 +112,7 @@ class Job(Struct, frozen=True, kw_only=True):
     finished: str = ""
     command: list[str] | None = None
     warnings: list[str] = []
+    inputs: list[Input] = []
     outputs: list[Output] = []
     parameters: Mapping[str, Mapping[str, Any]] = {}
     prompt: str | None = None
@@ -195,12 +203,13 @@ class Numbers(Struct, frozen=True, kw_only=True):
 class Source(Struct, frozen=True, kw_only=True):
     """Where a job's page or its scores come from.
 
-    command: the line that makes the page again. files: name and SHA-256 of what was read.
+    command: the line that makes the page again; None where that is the job's own. files: name and
+    SHA-256 of what was read, or of a job's page what the job read and wrote.
     verified: a sentence on how the predictions compare with the manifest; None without one.
     manifest: as it stands in its file.
     """
 
-    command: str
+    command: str | None
     files: tuple[tuple[str, str], ...] = ()
     verified: str | None = None
     manifest: str | None = None

@@ -382,5 +382,5 @@ def _span(text: str | None, size: int) -> tuple[int, int] | None:
 
 
 def _page(disk: Disk, request: Request) -> bytes:
-    listed = listing.on_disk(disk, request.bucket, request.fields)
+    listed = listing.on_disk(disk, request.bucket)
     return listing.page(request.bucket, listed, request.fields)

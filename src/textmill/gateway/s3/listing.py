@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -21,14 +21,20 @@ PARAMETERS = (
 )
 
 
-Listed = Iterable[tuple[str, Callable[[], Note | None]]]
-"""Keys in order, and what is known of each object; None for one that has gone meanwhile."""
+Listed = Callable[[str, str], Iterable[tuple[str, Callable[[], Note | None]]]]
+"""From a prefix and a key: the keys that begin with the one and come after the other, in order,
+and what is known of each object; None for one that has gone meanwhile."""
 
 
-def on_disk(disk: Disk, bucket: str, fields: Mapping[str, str]) -> Listed:
-    """Those of a bucket that a page with these fields may have. Raises `AwsError`."""
-    found = disk.listing(bucket, fields.get("prefix", ""), "")
-    return ((key, partial(disk.note, bucket, key, path)) for key, path in found)
+def on_disk(disk: Disk, bucket: str) -> Listed:
+    """The keys of a bucket. Raises `AwsError`."""
+    disk.bucket(bucket)
+
+    def listed(prefix: str, after: str) -> Iterator[tuple[str, Callable[[], Note | None]]]:
+        found = disk.listing(bucket, prefix, after)
+        return ((key, partial(disk.note, bucket, key, path)) for key, path in found)
+
+    return listed
 
 
 def page(bucket: str, listed: Listed, fields: Mapping[str, str]) -> bytes:
@@ -40,7 +46,7 @@ def page(bucket: str, listed: Listed, fields: Mapping[str, str]) -> bytes:
     objects: list[Note] = []
     folders: list[str] = []
     last, is_cut = "", False
-    for key, note_of in listed:
+    for key, note_of in listed(prefix, after):
         end = key.find(delimiter, len(prefix)) if delimiter else -1
         name = key[: end + len(delimiter)] if end >= 0 else key
         if name.encode() <= after.encode() or (folders and name == folders[-1]):

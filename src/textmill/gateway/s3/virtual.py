@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
 
@@ -28,9 +28,11 @@ class Virtual(Struct, frozen=True, kw_only=True):
 
     def page(self, bucket: str, fields: Mapping[str, str]) -> bytes:
         """A page of a list. Raises `AwsError`."""
-        prefix = fields.get("prefix", "")
-        keys = sorted(key for key in self.keys() if key.startswith(prefix))
-        return listing.page(bucket, ((key, partial(self._note, key)) for key in keys), fields)
+        return listing.page(bucket, self._listed, fields)
+
+    def _listed(self, prefix: str, after: str) -> Iterator[tuple[str, Callable[[], Note | None]]]:
+        keys = sorted(key for key in self.keys() if key.startswith(prefix) and key > after)
+        return ((key, partial(self._note, key)) for key in keys)
 
     def _note(self, key: str) -> Note | None:
         data = self.read(key)
