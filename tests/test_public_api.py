@@ -9,6 +9,7 @@ import sys
 import textmill
 from support.command import environment
 from textmill.api.benching import bench
+from textmill.api.comparing import compare
 from textmill.api.jobs import run
 from textmill.api.previews import preview
 from textmill.api.scoring import score
@@ -21,6 +22,7 @@ from textmill.transform.setup import SetupRequest
 
 PUBLIC = [
     "Bench",
+    "Comparison",
     "Endpoint",
     "ErrorCode",
     "Generator",
@@ -32,6 +34,7 @@ PUBLIC = [
     "TextmillError",
     "UsageError",
     "bench",
+    "compare",
     "load",
     "preview",
     "run",
@@ -119,8 +122,21 @@ def test_flags_and_arguments_of_serve_have_the_same_names_and_defaults():
 
 def test_flags_and_arguments_of_bench_have_the_same_names_and_defaults():
     command, python = arguments(bench_command), arguments(bench)
-    assert command.keys() - {"set", "api_key_file", "report"} == (
+    of_engines = {"engine", "threads"}
+    assert command.keys() - {"set", "api_key_file", "report"} - of_engines == (
         python.keys() - {"parameters", "api_key", "on_stage"}
     )
-    for name in command.keys() - {"set", "api_key_file", "report"}:
+    for name in command.keys() - {"set", "api_key_file", "report"} - of_engines:
+        assert command[name] == python[name], name
+
+
+def test_flags_of_bench_and_arguments_of_compare_have_the_same_names_and_defaults():
+    command, python = arguments(bench_command), arguments(compare)
+    of_servers = {"slo", "rate", "timeout", "api_key_file", "report"}
+    assert command.keys() - {"set"} - of_servers == python.keys() - {
+        "parameters",
+        "home",
+        "on_visit",
+    }
+    for name in command.keys() - {"set", "engine"} - of_servers:
         assert command[name] == python[name], name

@@ -19,6 +19,7 @@ from textmill.errors import ErrorCode, TextmillError, UsageError
 
 if TYPE_CHECKING:
     from textmill.api.benching import Bench, bench
+    from textmill.api.comparing import Comparison, compare
     from textmill.api.generation import Generator, load
     from textmill.api.jobs import Job, run
     from textmill.api.previews import Preview, preview
@@ -32,6 +33,7 @@ __version__ = "0.1.0.dev0"
 
 __all__ = [
     "Bench",
+    "Comparison",
     "Endpoint",
     "ErrorCode",
     "Generator",
@@ -43,6 +45,7 @@ __all__ = [
     "TextmillError",
     "UsageError",
     "bench",
+    "compare",
     "load",
     "preview",
     "run",
@@ -53,6 +56,7 @@ __all__ = [
 
 _HOMES = {
     "Bench": "textmill.api.benching",
+    "Comparison": "textmill.api.comparing",
     "Endpoint": "textmill.api.serving",
     "Generator": "textmill.api.generation",
     "Job": "textmill.api.jobs",
@@ -61,6 +65,7 @@ _HOMES = {
     "Score": "textmill.evaluation.results",
     "Scores": "textmill.evaluation.results",
     "bench": "textmill.api.benching",
+    "compare": "textmill.api.comparing",
     "load": "textmill.api.generation",
     "preview": "textmill.api.previews",
     "run": "textmill.api.jobs",

@@ -55,7 +55,8 @@ app.command(
     help="""Load a server as its users would, and find the highest rate that keeps a target.
 
 Calls come at random moments whether or not earlier ones are answered, and latencies
-count from the moment a call was due.""",
+count from the moment a call was due. With --engine, no server is loaded: engines and
+precisions compute the same texts in turn, and auto means the best of them from then on.""",
 )
 app.command(
     "textmill.cli.status:status",

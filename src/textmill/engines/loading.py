@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from textmill.engines.base import Engine, Tokenizer
 from textmill.engines.checkpoint import Checkpoint, open_checkpoint
+from textmill.engines.choice import fastest, remembered
 from textmill.engines.isolated import DEFAULT_TIMEOUT_S, IsolatedEngine
 from textmill.engines.wire import Order
 from textmill.errors import UsageError
@@ -40,11 +41,12 @@ class LoadedModel(Struct, frozen=True, kw_only=True):
 
 
 class _Order(Struct, frozen=True, kw_only=True):
-    """What was asked of `load_model`."""
+    """What was asked of `load_model`. checkpoint: of the folder, when there is one."""
 
     folder: Path | None
+    checkpoint: Checkpoint | None
     precision: str
-    threads: int | None
+    threads: int
     cache_dir: Path
     seed: int
     timeout_s: float | None
@@ -63,8 +65,9 @@ def load_model(
     """Load a model folder into an engine.
 
     folder: may be None for the echo engine only.
-    engine: a name of `ENGINES`; `openai` is opened by `engines.openai_api`.
-    precision: one the engine has; "auto" is its fastest.
+    engine: a name of `ENGINES`; `openai` is opened by `engines.openai_api`. "auto" is what was
+        measured to be the fastest (`engines.choice`), and ct2 where nothing was.
+    precision: one the engine has; "auto" is its own choice, or the measured one's.
     threads: CPU threads to use; None means all that this process may.
     cache_dir: where engines keep converted models.
     seed: of sampling, for batches whose parameters have none.
@@ -75,19 +78,23 @@ def load_model(
     Raises `UsageError` for a name that is not known, whatever `open_checkpoint` and
     `open_tokenizer` raise, and `ModelError` for an engine that cannot be loaded.
     """
-    name = _AUTO if engine == "auto" else engine
-    if name not in _LOADERS:
+    if engine not in ("auto", *_LOADERS):
         check_engine(engine)
         raise UsageError(f"the {engine} engine loads no model folder")
+    checkpoint = None if folder is None or engine == "echo" else open_checkpoint(folder)
+    threads = threads_for(threads)
+    if engine == "auto":
+        engine, precision = _auto(checkpoint, precision, threads, cache_dir)
     order = _Order(
         folder=folder,
+        checkpoint=checkpoint,
         precision=precision,
         threads=threads,
         cache_dir=cache_dir,
         seed=seed,
         timeout_s=timeout_s,
     )
-    return _LOADERS[name](order)
+    return _LOADERS[engine](order)
 
 
 def check_engine(name: str) -> None:
@@ -107,16 +114,14 @@ def _load_ct2(order: _Order) -> LoadedModel:
     from textmill.engines.ct2.spec import PRECISIONS
 
     precision = _precision(order, "ct2", PRECISIONS)
-    if order.folder is None:
-        raise UsageError("the ct2 engine needs a model")
-    checkpoint = open_checkpoint(order.folder)
-    workers = order.threads or _available_cpus()
+    checkpoint = _needed(order, "ct2")
+    workers = order.threads
     rules = Ct2Rules.of(checkpoint.architecture, precision=precision, workers=workers)
     model = cached_model(checkpoint, precision, order.cache_dir)
     arguments = {
         "model": str(model),
         "rules": msgspec.to_builtins(rules),
-        "tokenizer": str(order.folder),
+        "tokenizer": str(checkpoint.folder),
         "seed": order.seed,
     }
     engine = IsolatedEngine(
@@ -125,7 +130,7 @@ def _load_ct2(order: _Order) -> LoadedModel:
         parallel=workers,
         timeout_s=order.timeout_s,
     )
-    return _loaded(checkpoint, engine, order.folder)
+    return _loaded(checkpoint, engine)
 
 
 def _load_openvino(order: _Order) -> LoadedModel:
@@ -136,20 +141,18 @@ def _load_openvino(order: _Order) -> LoadedModel:
 
     half = has_bfloat16()
     precision = _precision(order, "openvino", precisions(bfloat16=half))
-    if order.folder is None:
-        raise UsageError("the openvino engine needs a model")
-    checkpoint = open_checkpoint(order.folder)
+    checkpoint = _needed(order, "openvino")
     how = arithmetic(precision, bfloat16=half)
     rules = OpenvinoRules.of(
         checkpoint.architecture,
         precision=precision,
         half=how.half,
-        threads=order.threads or _available_cpus(),
+        threads=order.threads,
     )
     limits = limits_for(checkpoint.architecture, how, lanes=rules.lanes, free_bytes=free_memory())
     arguments = {
         "entry": str(entry_for(checkpoint.weights_digest, how, order.cache_dir)),
-        "folder": str(order.folder),
+        "folder": str(checkpoint.folder),
         "rules": msgspec.to_builtins(rules),
         "limits": msgspec.to_builtins(limits),
         "seed": order.seed,
@@ -160,20 +163,51 @@ def _load_openvino(order: _Order) -> LoadedModel:
         parallel=rules.capabilities.parallel,
         timeout_s=order.timeout_s,
     )
-    return _loaded(checkpoint, engine, order.folder)
+    return _loaded(checkpoint, engine)
 
 
-def _loaded(checkpoint: Checkpoint, engine: IsolatedEngine, folder: Path) -> LoadedModel:
+def _needed(order: _Order, engine: str) -> Checkpoint:
+    if order.checkpoint is None:
+        raise UsageError(f"the {engine} engine needs a model")
+    return order.checkpoint
+
+
+def _loaded(checkpoint: Checkpoint, engine: IsolatedEngine) -> LoadedModel:
     """The model, once the engine has loaded; the tokenizer is opened meanwhile."""
     from textmill.engines.tokenizing import open_tokenizer
 
     try:
-        tokenizer: Tokenizer = open_tokenizer(folder)
+        tokenizer: Tokenizer = open_tokenizer(checkpoint.folder)
         engine.wait_until_loaded()
     except BaseException:
         engine.close()
         raise
     return LoadedModel(checkpoint=checkpoint, tokenizer=tokenizer, engine=engine)
+
+
+def threads_for(asked: int | None) -> int:
+    """CPU threads to use: those asked for, or else all that this process may."""
+    return asked or _available_cpus()
+
+
+def contenders() -> list[tuple[str, str]]:
+    """Engines that compute a model on this machine, with each of their precisions here."""
+    from textmill.engines.ct2.spec import PRECISIONS
+    from textmill.engines.openvino.precision import has_bfloat16, precisions
+
+    here = {"ct2": PRECISIONS, "openvino": precisions(bfloat16=has_bfloat16())}
+    return [(engine, precision) for engine, known in here.items() for precision in known]
+
+
+def _auto(
+    checkpoint: Checkpoint | None, precision: str, threads: int, cache_dir: Path
+) -> tuple[str, str]:
+    """Engine and precision that "auto" means."""
+    digest = checkpoint.weights_digest if checkpoint else ""
+    found = fastest(remembered(cache_dir, digest, threads), precision)
+    if found is not None:
+        return found.engine, found.precision
+    return ("openvino" if precision == "bfloat16" else _UNMEASURED), precision
 
 
 def _available_cpus() -> int:
@@ -213,7 +247,7 @@ _LOADERS: dict[str, Callable[[_Order], LoadedModel]] = {
     "openvino": _load_openvino,
     "echo": _load_echo,
 }
-_AUTO = "ct2"
+_UNMEASURED = "ct2"
 
 ENGINES = ("auto", *_LOADERS, "openai")
 """What `engine` may be."""
