@@ -13,7 +13,7 @@ from support.tiny_models import tiny_model
 from textmill.core import Params
 from textmill.engines.openvino.bfloat16 import from_bfloat16, to_bfloat16
 from textmill.engines.openvino.layers import quantize
-from textmill.engines.openvino.memory import limits_for, model_bytes
+from textmill.engines.openvino.memory import model_bytes, plan_memory
 from textmill.engines.openvino.precision import Arithmetic, arithmetic, precisions
 from textmill.engines.openvino.relative import RelativeBias, bucket_of
 from textmill.engines.openvino.rules import OpenvinoRules
@@ -71,11 +71,27 @@ def test_a_model_that_does_not_fit_is_refused_with_figures() -> None:
     arch = checkpoint_of(tiny_model("bart")).architecture
     how = Arithmetic(int8=False, half=False)
     with pytest.raises(ModelError, match=r"weights take 0\.0 GB .* 0\.0 GB of memory are free"):
-        limits_for(arch, how, lanes=2, free_bytes=model_bytes(arch, how) + 1000)
-    rich = limits_for(arch, how, lanes=2, free_bytes=1 << 40)
-    poor = limits_for(arch, how, lanes=2, free_bytes=1 << 24)
-    assert poor.bytes * 2 < 1 << 24
-    assert poor.bytes < rich.bytes
+        plan_memory(arch, how, lanes=2, free_bytes=model_bytes(arch, how) + 1000)
+    rich = plan_memory(arch, how, lanes=2, free_bytes=1 << 40)
+    poor = plan_memory(arch, how, lanes=2, free_bytes=1 << 24)
+    assert poor.cache_bytes < 1 << 24
+    assert poor.cache_bytes < rich.cache_bytes
+
+
+@given(
+    free=st.integers(1 << 24, 1 << 34),
+    tokens=st.integers(1, 4096),
+    beams=st.integers(1, 8),
+    new=st.integers(1, 512),
+)
+def test_slots_stay_within_the_plan(free: int, tokens: int, beams: int, new: int) -> None:
+    """However many texts are decoded at once, their caches fit, unless it is one for each lane."""
+    arch = checkpoint_of(tiny_model("bart")).architecture
+    plan = plan_memory(arch, Arithmetic(int8=True, half=True), lanes=2, free_bytes=free)
+    slots = plan.slots(tokens, Params(num_beams=beams, max_new_tokens=new))
+    least = plan.token_bytes * (tokens + beams * new)
+    assert slots == plan.lanes or slots * least <= plan.cache_bytes
+    assert plan.weight_bytes + plan.cache_bytes <= free
 
 
 def rules() -> OpenvinoRules:

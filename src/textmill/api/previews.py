@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import tempfile
 import time
 from collections import Counter
@@ -15,6 +16,7 @@ from textmill.api.generation import run_in_memory
 from textmill.api.stores import store_options
 from textmill.catalog.fetch import Transfer
 from textmill.core import Record, Rejected
+from textmill.engines.inflight.limits import MemoryPlan
 from textmill.engines.isolated import DEFAULT_TIMEOUT_S
 from textmill.records.ids import SeenIds, reject_repeated
 from textmill.settings import find_api_key, read_settings
@@ -45,6 +47,8 @@ class Preview(Struct, frozen=True, kw_only=True):
     rejected: the examined rows that would fail, and messages: one example for each code.
     parameters: resolved value and origin of each.
     probe_records, probe_seconds: what was really computed, loading not counted.
+    memory: what decoding may take, where the engine plans it; slots: how many texts of median
+        length it then decodes at once.
     """
 
     model: str
@@ -62,6 +66,8 @@ class Preview(Struct, frozen=True, kw_only=True):
     max_batch_tokens: int
     probe_records: int
     probe_seconds: float
+    memory: MemoryPlan | None
+    slots: int | None
 
     @property
     def over_limit(self) -> int:
@@ -195,7 +201,15 @@ def _examine(setup: Setup, request: SetupRequest, rows: Rows, total: int | None)
         max_batch_tokens=setup.limits.max_batch_tokens,
         probe_records=probe_records,
         probe_seconds=probe_seconds,
+        memory=setup.model.memory,
+        slots=_slots(setup, lengths),
     )
+
+
+def _slots(setup: Setup, lengths: list[int]) -> int | None:
+    if setup.model.memory is None or not lengths:
+        return None
+    return setup.model.memory.slots(statistics.median_high(lengths), setup.resolver.base)
 
 
 def _rejections(setup: Setup, rows: Rows) -> list[Rejected]:

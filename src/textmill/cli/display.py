@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from textmill.cli.lines import retry_line
-from textmill.cli.printing import download_bar
+from textmill.cli.printing import download_bar, human_bytes
 from textmill.cli.runner import printable
 from textmill.telemetry import Notes
 from textmill.words import counted
@@ -240,6 +240,8 @@ def preview(found: Preview) -> None:
     for name, (value, origin) in found.parameters.items():
         print(f"  {name} = {value!r}   ({origin})")
     print()
+    for line in _memory(found):
+        print(line)
     if found.eta_seconds is None:
         print("no estimate: none of these rows can be computed or counted")
     else:
@@ -248,6 +250,18 @@ def preview(found: Preview) -> None:
             f" ({found.probe_records} computed in {found.probe_seconds:.2f} s)"
         )
     print("nothing was written")
+
+
+def _memory(found: Preview) -> Iterator[str]:
+    plan = found.memory
+    if plan is None:
+        return
+    free = "" if plan.free_bytes is None else f"   ({human_bytes(plan.free_bytes)} free)"
+    weights, caches = human_bytes(plan.weight_bytes), human_bytes(plan.cache_bytes)
+    yield f"memory\n  weights {weights}, caches up to {caches}{free}"
+    if found.slots is not None:
+        yield f"  {counted(found.slots, 'text')} of median length decoded at once"
+    yield ""
 
 
 def _rows(found: Preview) -> str:

@@ -17,6 +17,7 @@ from msgspec import Struct
 from textmill.engines.base import Engine, Tokenizer
 from textmill.engines.checkpoint import Checkpoint, open_checkpoint
 from textmill.engines.choice import fastest, remembered
+from textmill.engines.inflight.limits import MemoryPlan
 from textmill.engines.isolated import DEFAULT_TIMEOUT_S, IsolatedEngine
 from textmill.engines.wire import Order
 from textmill.errors import UsageError
@@ -27,6 +28,7 @@ class LoadedModel(Struct, frozen=True, kw_only=True):
 
     checkpoint: None for engines without a model on this machine.
     name, source: of such a model.
+    memory: what decoding may take, where the engine plans it.
     """
 
     checkpoint: Checkpoint | None
@@ -34,6 +36,7 @@ class LoadedModel(Struct, frozen=True, kw_only=True):
     engine: Engine
     name: str = ""
     source: str = ""
+    memory: MemoryPlan | None = None
 
     def close(self) -> None:
         """Give the engine's memory and threads back. Idempotent."""
@@ -135,7 +138,7 @@ def _load_ct2(order: _Order) -> LoadedModel:
 
 def _load_openvino(order: _Order) -> LoadedModel:
     from textmill.engines.openvino.compiled import entry_for
-    from textmill.engines.openvino.memory import free_memory, limits_for
+    from textmill.engines.openvino.memory import free_memory, plan_memory
     from textmill.engines.openvino.precision import arithmetic, has_bfloat16, precisions
     from textmill.engines.openvino.rules import OpenvinoRules
 
@@ -149,12 +152,12 @@ def _load_openvino(order: _Order) -> LoadedModel:
         half=how.half,
         threads=order.threads,
     )
-    limits = limits_for(checkpoint.architecture, how, lanes=rules.lanes, free_bytes=free_memory())
+    memory = plan_memory(checkpoint.architecture, how, lanes=rules.lanes, free_bytes=free_memory())
     arguments = {
         "entry": str(entry_for(checkpoint.weights_digest, how, order.cache_dir)),
         "folder": str(checkpoint.folder),
         "rules": msgspec.to_builtins(rules),
-        "limits": msgspec.to_builtins(limits),
+        "limits": msgspec.to_builtins(memory.limits),
         "seed": order.seed,
     }
     engine = IsolatedEngine(
@@ -163,7 +166,7 @@ def _load_openvino(order: _Order) -> LoadedModel:
         parallel=rules.capabilities.parallel,
         timeout_s=order.timeout_s,
     )
-    return _loaded(checkpoint, engine)
+    return _loaded(checkpoint, engine, memory)
 
 
 def _needed(order: _Order, engine: str) -> Checkpoint:
@@ -172,7 +175,9 @@ def _needed(order: _Order, engine: str) -> Checkpoint:
     return order.checkpoint
 
 
-def _loaded(checkpoint: Checkpoint, engine: IsolatedEngine) -> LoadedModel:
+def _loaded(
+    checkpoint: Checkpoint, engine: IsolatedEngine, memory: MemoryPlan | None = None
+) -> LoadedModel:
     """The model, once the engine has loaded; the tokenizer is opened meanwhile."""
     from textmill.engines.tokenizing import open_tokenizer
 
@@ -182,7 +187,7 @@ def _loaded(checkpoint: Checkpoint, engine: IsolatedEngine) -> LoadedModel:
     except BaseException:
         engine.close()
         raise
-    return LoadedModel(checkpoint=checkpoint, tokenizer=tokenizer, engine=engine)
+    return LoadedModel(checkpoint=checkpoint, tokenizer=tokenizer, engine=engine, memory=memory)
 
 
 def threads_for(asked: int | None) -> int:

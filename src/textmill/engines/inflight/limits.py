@@ -49,3 +49,30 @@ def slots_for(limits: Limits, *, width: int, slot_bytes: int, taken: int) -> int
     left = limits.bytes - taken
     affordable = min(left, max(limits.bytes // 2, slot_bytes)) // slot_bytes
     return max(0, min(limits.rows // width or 1, affordable))
+
+
+class MemoryPlan(Struct, frozen=True, kw_only=True):
+    """What decoding may take of a machine's memory.
+
+    limits: of each of the `lanes`, the decoders side by side.
+    weight_bytes: of the model. token_bytes: keys and values of one token in all layers.
+    free_bytes: what there was to plan with; None where nobody can tell.
+    """
+
+    limits: Limits
+    lanes: int
+    weight_bytes: int
+    token_bytes: int
+    free_bytes: int | None
+
+    @property
+    def cache_bytes(self) -> int:
+        """Of all slots of all lanes, at most."""
+        return self.lanes * self.limits.bytes
+
+    def slots(self, tokens: int, params: Params) -> int:
+        """How many texts of this length are decoded at once, when all are like this."""
+        width = width_of(params)
+        each = self.token_bytes * (capacity_for(tokens) + width * params.max_new_tokens)
+        slots = slots_for(self.limits, width=width, slot_bytes=each, taken=0)
+        return self.lanes * max(1, slots)

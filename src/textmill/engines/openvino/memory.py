@@ -7,7 +7,7 @@ from pathlib import Path
 
 from textmill.engines.checkpoint import Architecture
 from textmill.engines.checkpoint.layout import layout
-from textmill.engines.inflight.limits import Limits
+from textmill.engines.inflight.limits import Limits, MemoryPlan
 from textmill.engines.openvino.precision import Arithmetic
 from textmill.engines.openvino.stack import stack_of
 from textmill.errors import ModelError
@@ -22,26 +22,37 @@ _LONG_TOKENS, _LONG_ROWS = 1024, 24
 """So many slots for texts of this length are enough; longer texts get fewer."""
 
 
-def limits_for(
+def plan_memory(
     architecture: Architecture, how: Arithmetic, *, lanes: int, free_bytes: int | None
-) -> Limits:
-    """What each lane may hold. free_bytes: memory there is; None where nobody can tell.
+) -> MemoryPlan:
+    """What the lanes may hold. free_bytes: memory there is; None where nobody can tell.
 
     Raises `ModelError` with figures when the model and the smallest slots do not fit.
     """
-    model = model_bytes(architecture, how)
-    slot = token_bytes(architecture, how) * (_LONG_TOKENS + _TYPICAL_PAST)
-    wanted = 2 * _LONG_ROWS * slot  # a bank that fills while one empties
-    if free_bytes is None:
-        return Limits(rows=_ROWS, bytes=wanted, encode_tokens=_ENCODE_TOKENS)
-    left = int((free_bytes - model) * _SHARE)
-    if left < lanes * slot:
-        raise ModelError(
-            f"the model does not fit: its weights take {_gb(model)} and decoding at least "
-            f"{_gb(lanes * slot)}, but {_gb(max(0, free_bytes))} of memory are free",
-            hint="use --precision int8, fewer --threads, or a smaller model",
-        )
-    return Limits(rows=_ROWS, bytes=min(wanted, left // lanes), encode_tokens=_ENCODE_TOKENS)
+    weights, token = model_bytes(architecture, how), token_bytes(architecture, how)
+    slot = token * (_LONG_TOKENS + _TYPICAL_PAST)
+    size = 2 * _LONG_ROWS * slot  # a bank that fills while one empties
+    if free_bytes is not None:
+        left = int((free_bytes - weights) * _SHARE)
+        if left < lanes * slot:
+            raise _too_little(weights, lanes * slot, free_bytes)
+        size = min(size, left // lanes)
+    return MemoryPlan(
+        limits=Limits(rows=_ROWS, bytes=size, encode_tokens=_ENCODE_TOKENS),
+        lanes=lanes,
+        weight_bytes=weights,
+        token_bytes=token,
+        free_bytes=free_bytes,
+    )
+
+
+def _too_little(weights: int, slots: int, free: int) -> ModelError:
+    return ModelError(
+        f"the model does not fit: its weights take {_gb(weights)} and decoding at least "
+        f"{_gb(slots)}, but {_gb(max(0, free))} of memory are free, of which decoding may take "
+        "half of what the weights leave",
+        hint="use --precision int8, fewer --threads, or a smaller model",
+    )
 
 
 def model_bytes(architecture: Architecture, how: Arithmetic) -> int:
