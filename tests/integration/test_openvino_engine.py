@@ -101,6 +101,51 @@ def test_a_step_that_fails_is_computed_again_one_by_one() -> None:
     engine.close()
 
 
+class Counting(OpenvinoNetwork):
+    """A network that counts the texts it encodes."""
+
+    def __init__(self) -> None:
+        super().__init__(model_of(FOLDER))
+        self.encoded: list[tuple[int, ...]] = []
+
+    def encode(self, given):
+        self.encoded += map(tuple, given)
+        return super().encode(given)
+
+
+def test_equal_texts_are_encoded_once_and_each_has_its_own_parameters() -> None:
+    """Different parameters, several samples, a try after a fault: one encoding, the same texts."""
+    text = [*range(5, 30), 1]
+    settings = [
+        {},
+        {"num_beams": 3},
+        {"do_sample": True, "seed": 4, "num_return_sequences": 3},
+        {"max_new_tokens": 3},
+        {"no_repeat_ngram_size": 2},
+    ]
+    requests = [Request(n, 0, list(text), params_for(FOLDER, **s)) for n, s in enumerate(settings)]
+    alone = [
+        decode_all(decoder_of(OpenvinoNetwork(model_of(FOLDER)), [request]), 1)[0]
+        for request in requests
+    ]
+    network = Counting()
+    together = decode_all(decoder_of(network, [*requests, requests_for([[7, 8, 1]])[0]]), 6)
+    assert sorted(network.encoded) == [tuple(text), (7, 8, 1)]
+    by_params = {id(outcome.request): outcome.sequences for outcome in together}
+    for outcome in alone:
+        assert by_params[id(outcome.request)] == outcome.sequences
+
+
+def test_encodings_that_are_kept_are_few() -> None:
+    """A text that comes again after many others is encoded again: memory is bounded."""
+    inputs = [[n, *range(5, 40), 1] for n in range(40, 60)]
+    requests = requests_for([*inputs, inputs[0], inputs[-1]])
+    network = Counting()
+    decode_all(decoder_of(network, requests, encode_tokens=40), len(requests))
+    assert network.encoded.count(tuple(inputs[0])) == 2
+    assert network.encoded.count(tuple(inputs[-1])) == 1
+
+
 def test_short_texts_do_not_wait_for_long_ones() -> None:
     """Outcomes come in the order in which texts end, and freed slots are filled at once."""
     inputs = random_inputs(20, seed=5, end=1)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from textmill.core import Completion, Failure, Outcome, Request
 from textmill.engines.inflight.beams import Beams
+from textmill.engines.inflight.encodings import Encodings
 from textmill.engines.inflight.ending import Clock, Ending
 from textmill.engines.inflight.limits import Limits, capacity_for, fits, slots_for, width_of
 from textmill.engines.inflight.network import Encoded, Network
@@ -15,6 +16,9 @@ from textmill.engines.inflight.rows import Rows
 from textmill.engines.inflight.slots import Search, Seat, Slots
 from textmill.engines.stopping import Decode
 from textmill.errors import ErrorCode
+
+_KEPT_BUCKETS = 2
+"""Texts that were encoded together, of which the last are kept for requests that repeat them."""
 
 
 class Decoder:
@@ -36,6 +40,7 @@ class Decoder:
         """
         self._network, self._waiting, self._limits = network, waiting, limits
         self._decode, self._seed, self._clock = decode, seed, clock
+        self._encodings = Encodings(network, _KEPT_BUCKETS * limits.encode_tokens)
         self._ready: list[tuple[Request, Encoded]] = []
         self._open: list[Slots] = []
         self._outcomes: list[Outcome] = []
@@ -49,6 +54,7 @@ class Decoder:
         """Forget what it is doing."""
         self._ready.clear()
         self._open.clear()
+        self._encodings.clear()
 
     def step(self) -> list[Outcome]:
         """Fill free slots, go one token further, and return what has ended."""
@@ -82,7 +88,7 @@ class Decoder:
         return True
 
     def _encoded(self, requests: Sequence[Request]) -> list[Encoded]:
-        return self._network.encode([request.ids for request in requests])
+        return self._encodings.of([request.ids for request in requests])
 
     def _bucket(self) -> list[Request]:
         """The next requests from the queue, as many as are encoded together."""
@@ -104,7 +110,7 @@ class Decoder:
         """Give a text a slot if there is one."""
         slots = self._slots_for(request, encoded.tokens)
         if slots is not None:
-            slots.take(Seat(request, encoded, self._search(request)))
+            slots.take(Seat(request, self._search(request)), encoded)
         return slots is not None
 
     def _search(self, request: Request) -> Search:
@@ -163,8 +169,8 @@ class Decoder:
         capacity = capacity_for(encoded.tokens)
         bank = self._network.open_bank(slots=1, width=width_of(request.params), capacity=capacity)
         slots = Slots(bank, 0)
-        seat = Seat(request, encoded, self._search(request))
-        slots.take(seat)
+        seat = Seat(request, self._search(request))
+        slots.take(seat, encoded)
         while True:
             done, broken = slots.step()
             if done:

@@ -17,7 +17,6 @@ class Seat(Struct, frozen=True, eq=False):
     """A request that is being decoded."""
 
     request: Request
-    encoded: Encoded
     search: Search
 
 
@@ -39,7 +38,7 @@ class Slots:
         """Slots without a request."""
         return self.bank.slots - len(self._seats) + self._seats.count(None)
 
-    def take(self, seat: Seat) -> None:
+    def take(self, seat: Seat, encoded: Encoded) -> None:
         """Begin a request in a free slot."""
         if None in self._seats:
             slot = self._seats.index(None)
@@ -47,7 +46,7 @@ class Slots:
         else:
             slot = len(self._seats)
             self._seats.append(seat)
-        self.bank.place(slot, seat.encoded)
+        self.bank.place(slot, encoded)
 
     def step(self) -> tuple[list[Seat], list[Seat]]:
         """One token further for every request.
