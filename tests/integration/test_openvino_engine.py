@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from support.driving import drive, random_inputs, texts
 from support.tiny_models import tiny_model
 from textmill.core import Batch, Completion, Failure, FinishReason, Request
 from textmill.engines.base import BatchError
-from textmill.errors import ErrorCode
+from textmill.errors import ErrorCode, ModelError
 
 pytest.importorskip("openvino")
 
@@ -249,6 +251,20 @@ def test_a_damaged_cache_is_written_anew(tmp_path: Path) -> None:
     model_of(FOLDER, "float32", 1, tmp_path)
     assert {p.name for p in entry.iterdir()} == set(written)
     assert blob.read_bytes() != bytes(damaged)
+
+
+def test_a_graph_that_openvino_cannot_compile_is_a_model_error(tmp_path: Path) -> None:
+    """Whatever it says of an entry that is intact, as another machine's may be."""
+    settings = {"engine": "openvino", "precision": "int8", "threads": 1, "cache_dir": tmp_path}
+    load_model(DEMO / "model", **settings).close()
+    (entry,) = [p for p in (tmp_path / "openvino").iterdir() if p.is_dir()]
+    (entry / "step.blob").write_bytes(b"not a graph")
+    seal = entry / "seal.json"
+    digests = json.loads(seal.read_bytes())
+    digests["step.blob"] = hashlib.sha256(b"not a graph").hexdigest()
+    seal.write_text(json.dumps(digests))
+    with pytest.raises(ModelError, match="the engine cannot load the model"):
+        load_model(DEMO / "model", **settings)
 
 
 def test_in_a_process_of_its_own(tmp_path: Path) -> None:

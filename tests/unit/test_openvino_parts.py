@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,7 +16,13 @@ from textmill.core import Params
 from textmill.engines.openvino.bfloat16 import from_bfloat16, to_bfloat16
 from textmill.engines.openvino.layers import quantize
 from textmill.engines.openvino.memory import model_bytes, plan_memory
-from textmill.engines.openvino.precision import Arithmetic, arithmetic, precisions
+from textmill.engines.openvino.precision import (
+    Arithmetic,
+    arithmetic,
+    has_bfloat16,
+    instruction_sets,
+    precisions,
+)
 from textmill.engines.openvino.relative import RelativeBias, bucket_of
 from textmill.engines.openvino.rules import OpenvinoRules
 from textmill.errors import ModelError, UnsupportedParameter
@@ -65,6 +73,12 @@ def test_bfloat16_is_never_used_where_the_cpu_lacks_it() -> None:
     assert "bfloat16" not in precisions(bfloat16=False)
     assert arithmetic("int8", bfloat16=True) == Arithmetic(int8=True, half=True)
     assert arithmetic("float32", bfloat16=True) == Arithmetic(int8=False, half=False)
+
+
+def test_the_cpu_can_do_what_it_says() -> None:
+    sets = instruction_sets()
+    assert sets[0] == platform.machine()
+    assert has_bfloat16() == bool({"avx512_bf16", "amx_bf16"} & set(sets))
 
 
 def test_a_model_that_does_not_fit_is_refused_with_figures() -> None:

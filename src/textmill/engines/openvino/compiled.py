@@ -19,7 +19,7 @@ from textmill.engines.converted import converted, entry_name
 from textmill.engines.openvino.bfloat16 import to_bfloat16
 from textmill.engines.openvino.graphs import GraphWriter
 from textmill.engines.openvino.model import STACKS, HostArrays, Model
-from textmill.engines.openvino.precision import Arithmetic
+from textmill.engines.openvino.precision import Arithmetic, instruction_sets
 from textmill.engines.openvino.stack import stack_of
 from textmill.telemetry import versions_of
 
@@ -38,7 +38,8 @@ def entry_for(weights_digest: str, arithmetic: Arithmetic, cache_dir: Path) -> P
     """Where the compiled model of a checkpoint is kept."""
     library = versions_of("openvino")["openvino"]  # importing it would take 30 MB
     how = f"int8={arithmetic.int8} half={arithmetic.half}"
-    return cache_dir / "openvino" / entry_name(weights_digest, how, library, str(BUILDER_VERSION))
+    parts = (weights_digest, how, library, str(BUILDER_VERSION), *instruction_sets())
+    return cache_dir / "openvino" / entry_name(*parts)
 
 
 def open_model(

@@ -36,14 +36,23 @@ def arithmetic(precision: str, *, bfloat16: bool) -> Arithmetic:
     return Arithmetic(int8=precision == "int8", half=half)
 
 
-@cache
 def has_bfloat16() -> bool:
     """Whether this CPU multiplies bfloat16 numbers itself."""
-    if platform.machine() not in ("x86_64", "AMD64"):
-        return False
+    return not _BFLOAT16_FLAGS.isdisjoint(instruction_sets())
+
+
+@cache
+def instruction_sets() -> tuple[str, ...]:
+    """What this CPU can do, as Linux names it; elsewhere its architecture alone.
+
+    Graphs that were compiled on one CPU are refused by OpenVINO on a CPU that can do less.
+    """
+    machine = platform.machine()
+    if machine not in ("x86_64", "AMD64"):
+        return (machine,)
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:
-        return False
+        return (machine,)
     flags = next((line for line in lines if line.startswith("flags")), "")
-    return not _BFLOAT16_FLAGS.isdisjoint(flags.split())
+    return (machine, *sorted(set(flags.partition(":")[2].split())))
