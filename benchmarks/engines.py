@@ -1,13 +1,20 @@
-"""The openvino engine against ct2 in one run, in turn, over the five shapes of the goal.
+"""Engines and their rivals in one run, in turn, over the five shapes of the goal.
 
     python benchmarks/engines.py [--shapes demo small-800-50 …] [--rounds 3] [--threads N]
+                                 [--precisions int8 …] [--rivals ct2 transformers …] [--texts N]
 
-Both run as jobs run them: in a process of their own, driven batch by batch, `--threads` threads
-each. Reported are wall and processor seconds; on a machine that is busy with other things only the
-second say something. FLAN-T5-small and -base have random weights in the published shapes; their
-texts are random tokens, of a length that varies by a tenth, and have exactly the given output
-length. The demo model has its own texts and ends where it ends. ct2 runs in int8 with one-thread
-workers at the best of three token budgets, which is searched first.
+openvino and ct2 run as jobs run them: in a process of their own, driven batch by batch, `--threads`
+threads each. ct2 is int8 with one-thread workers at the best of three token budgets, transformers'
+`generate` is float32 at batch 4 (in file order, as articles do it) and bfloat16, on CPUs that have
+it, at the best of three batches of sorted texts; optimum-intel, where it is installed, the same in
+int8. What is best is searched first and printed. transformers and optimum compute an eighth of the
+texts, as they are many times slower; figures are of one text.
+
+Reported are wall and processor milliseconds for a text, and how many times faster than each rival
+openvino is; on a machine that is busy with other things only the second say something.
+FLAN-T5-small and -base have random weights in the published shapes; their texts are random tokens,
+of a length that varies by a tenth, and have exactly the given output length. The demo model has its
+own texts and ends where it ends.
 """
 
 from __future__ import annotations
@@ -19,22 +26,23 @@ import shutil
 import statistics
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 from common import MODEL, PROMPT, read_records, report
 from msgspec import Struct
+from rivals.generating import Generating, Optimum, Transformers
+from rivals.own import Own
 
-from textmill.batching.scheduler import BatchLimits, numbered, plan_batches
-from textmill.core import Completion, Params, Request
-from textmill.engines.isolated import IsolatedEngine
-from textmill.engines.loading import load_model
+from textmill.core import Params, Request
+from textmill.engines.openvino.precision import has_bfloat16
 
 FLAN = {
     "small": {"d_model": 512, "d_kv": 64, "d_ff": 1024, "num_layers": 8, "num_heads": 6},
     "base": {"d_model": 768, "d_kv": 64, "d_ff": 2048, "num_layers": 12, "num_heads": 12},
 }
-CT2_BUDGETS = (1024, 2048, 4096)
+RIVALS = ("ct2", "transformers", "optimum")
+SLOW = 8
+"""So many times fewer texts for rivals that are slow."""
 
 
 class Shape(Struct, frozen=True):
@@ -61,6 +69,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--precisions", nargs="+", default=["int8"])
+    parser.add_argument("--rivals", nargs="+", choices=RIVALS, default=list(RIVALS))
+    parser.add_argument("--texts", type=int, help="of each shape, instead of its own number")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         for name in arguments.shapes:
@@ -69,91 +79,72 @@ def main() -> None:
 
 def compare(name: str, shape: Shape, arguments: argparse.Namespace, work: Path) -> None:
     folder = MODEL if shape.model == "demo" else random_flan(shape.model, work)
-    requests = demo_requests(shape) if shape.model == "demo" else random_requests(shape)
-    names = ["ct2:int8", *(f"openvino:{precision}" for precision in arguments.precisions)]
-    engines = {name: open_engine(name, folder, arguments.threads, work) for name in names}
-    budget = best_budget(engines["ct2:int8"], requests)
-    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
+    count = arguments.texts or shape.count
+    requests = (
+        demo_requests(shape, count) if shape.model == "demo" else random_requests(shape, count)
+    )
+    rivals = opened(folder, arguments, work)
+    settings = {
+        name: rival.search(requests[:: max(1, len(requests) // 64)])
+        for name, rival in rivals.items()
+    }
+    took: dict[str, list[tuple[float, float]]] = {name: [] for name in rivals}
     for number in range(arguments.rounds + 1):
-        for rival, engine in engines.items():
-            took = run(engine, requests, budget if rival.startswith("ct2") else None)
+        for rival, engine in rivals.items():
+            some = requests[::SLOW] if isinstance(engine, Generating) else requests
+            wall, processor = (1000 * seconds / len(some) for seconds in engine.run(some))
             print(
-                f"{name} {rival:18} {took[0]:7.2f} s, {took[1]:7.2f} s of processor",
+                f"{name:13} {rival:22} {wall:9.2f} ms a text, {processor:9.2f} ms of processor",
                 file=sys.stderr,
             )
             if number:  # the first round prepares shapes
-                seconds[rival].append(took)
-    for engine in engines.values():
+                took[rival].append((wall, processor))
+    for engine in rivals.values():
         engine.close()
-    report("engines", {"shape": name, "ct2_budget": budget} | figures(seconds, names))
+    report("engines", {"shape": name, "settings": settings, **figures(took)})
 
 
-def figures(seconds: dict[str, list[tuple[float, float]]], names: list[str]) -> dict[str, object]:
-    """Medians, and how many times faster each is than ct2: medians of the rounds' ratios."""
+def opened(folder: Path, arguments: argparse.Namespace, work: Path) -> dict[str, Own | Generating]:
+    rivals: dict[str, Own | Generating] = {}
+    threads, cache = arguments.threads, work / "cache"
+    for precision in arguments.precisions:
+        rivals[f"openvino {precision}"] = Own("openvino", precision, folder, threads, cache)
+    if "ct2" in arguments.rivals:
+        rivals["ct2 int8"] = Own("ct2", "int8", folder, threads, cache)
+    if "transformers" in arguments.rivals:
+        rivals["transformers float32"] = Transformers(folder, "float32", threads, sizes=(4,))
+        if has_bfloat16():
+            rivals["transformers bfloat16"] = Transformers(folder, "bfloat16", threads)
+    if "optimum" in arguments.rivals and Optimum.is_installed():
+        rivals["optimum-intel int8"] = Optimum(folder, threads)
+    return rivals
+
+
+def figures(took: dict[str, list[tuple[float, float]]]) -> dict[str, object]:
+    """Medians, and the median of the rounds' ratios: how many times faster each of ours is."""
     found: dict[str, object] = {}
-    for name in names:
-        for n, kind in enumerate(("wall", "processor")):
-            ratios = [a[n] / b[n] for a, b in zip(seconds[names[0]], seconds[name], strict=True)]
-            found[f"{name} {kind} seconds"] = round(
-                statistics.median(s[n] for s in seconds[name]), 2
-            )
-            found[f"{name} {kind} ratio"] = round(statistics.median(ratios), 2)
+    for n, kind in enumerate(("wall", "processor")):
+        for name, rounds in took.items():
+            found[f"{name} {kind} ms"] = round(statistics.median(each[n] for each in rounds), 2)
+        for ours in (name for name in took if name.startswith("openvino")):
+            for theirs in (name for name in took if not name.startswith("openvino")):
+                pairs = zip(took[theirs], took[ours], strict=True)
+                ratio = statistics.median(other[n] / own[n] for other, own in pairs)
+                found[f"{ours} / {theirs} {kind}"] = round(ratio, 2)
     return found
 
 
-def open_engine(name: str, folder: Path, threads: int, work: Path) -> IsolatedEngine:
-    engine, precision = name.split(":")
-    loaded = load_model(
-        folder, engine=engine, precision=precision, threads=threads, cache_dir=work / "cache"
-    ).engine
-    assert isinstance(loaded, IsolatedEngine)
-    return loaded
-
-
-def best_budget(engine: IsolatedEngine, requests: list[Request]) -> int:
-    some = requests[:: max(1, len(requests) // 64)]
-    return min(CT2_BUDGETS, key=lambda budget: min(run(engine, some, budget)[1] for _ in range(2)))
-
-
-def run(engine: IsolatedEngine, requests: list[Request], budget: int | None) -> tuple[float, float]:
-    """Wall and processor seconds of all requests."""
-    able = engine.capabilities
-    limits = BatchLimits(
-        max_batch_tokens=budget or able.max_batch_tokens, max_batch_rows=able.max_batch_rows
-    )
-    batches = [
-        numbered(batch)
-        for batch in plan_batches(list(requests), limits, engine.group, padded=able.padded)
-    ]
-    left = len(requests)
-    wall, processor = time.perf_counter(), processor_seconds(engine)
-    while batches or left:
-        while batches and engine.room() > 0:
-            engine.add(batches.pop(0))
-        outcomes = engine.step()
-        assert all(isinstance(outcome, Completion) for outcome in outcomes)
-        left -= len(outcomes)
-    return time.perf_counter() - wall, processor_seconds(engine) - processor
-
-
-def processor_seconds(engine: IsolatedEngine) -> float:
-    """Of the engine's process and of this one."""
-    fields = Path(f"/proc/{engine.pid}/stat").read_text().rpartition(")")[2].split()
-    ticks = int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK") + time.process_time()
-
-
-def demo_requests(shape: Shape) -> list[Request]:
+def demo_requests(shape: Shape, count: int) -> list[Request]:
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(MODEL / "tokenizer.json"))
     params = Params(max_new_tokens=shape.tokens_out)
-    records = read_records()[: shape.count]
+    records = read_records()[:count]
     encoded = tokenizer.encode_batch([PROMPT + record["document"] for record in records])
     return [Request(n, 0, text.ids, params) for n, text in enumerate(encoded)]
 
 
-def random_requests(shape: Shape) -> list[Request]:
+def random_requests(shape: Shape, count: int) -> list[Request]:
     rng = random.Random(0)
     params = Params(max_new_tokens=shape.tokens_out, min_new_tokens=shape.tokens_out)
 
@@ -161,7 +152,7 @@ def random_requests(shape: Shape) -> list[Request]:
         length = max(2, round(rng.gauss(shape.tokens_in, shape.tokens_in / 10)))
         return [*(rng.randrange(3, 8000) for _ in range(length - 1)), 1]
 
-    return [Request(n, 0, text(), params) for n in range(shape.count)]
+    return [Request(n, 0, text(), params) for n in range(count)]
 
 
 def random_flan(size: str, work: Path) -> Path:
