@@ -4,7 +4,7 @@
                                  [--precisions int8 …] [--rivals ct2 transformers …] [--texts N]
 
 openvino and ct2 run as jobs run them: in a process of their own, driven batch by batch, `--threads`
-threads each. ct2 is int8 with one-thread workers at the best of three token budgets, transformers'
+threads each. ct2 is int8 with one-thread workers at the best of four token budgets, transformers'
 `generate` is float32 at batch 4 (in file order, as articles do it) and bfloat16, on CPUs that have
 it, at the best of three batches of sorted texts; optimum-intel, where it is installed, the same in
 int8. What is best is searched first and printed. transformers and optimum compute an eighth of the
@@ -57,9 +57,9 @@ class Shape(Struct, frozen=True):
 SHAPES = {
     "demo": Shape("demo", 0, 32, 600),
     "small-800-50": Shape("small", 800, 50, 48),
-    "small-30-30": Shape("small", 30, 30, 256),
+    "small-30-30": Shape("small", 30, 30, 512),
     "base-800-50": Shape("base", 800, 50, 32),
-    "base-30-30": Shape("base", 30, 30, 128),
+    "base-30-30": Shape("base", 30, 30, 256),
 }
 
 
@@ -85,7 +85,7 @@ def compare(name: str, shape: Shape, arguments: argparse.Namespace, work: Path) 
     )
     rivals = opened(folder, arguments, work)
     settings = {
-        name: rival.search(requests[:: max(1, len(requests) // 64)])
+        name: rival.search(requests, requests[:: max(1, len(requests) // 64)])
         for name, rival in rivals.items()
     }
     took: dict[str, list[tuple[float, float]]] = {name: [] for name in rivals}

@@ -24,7 +24,7 @@ class Generating:
         self._model, self._sizes = model, sizes
         self._size = sizes[0]
 
-    def search(self, some: Sequence[Request]) -> int:
+    def search(self, _: Sequence[Request], some: Sequence[Request]) -> int:
         """The best size of a batch."""
         if len(self._sizes) > 1:
             self._size = min(self._sizes, key=lambda size: self._seconds(some[: max(SIZES)], size))

@@ -12,7 +12,7 @@ from textmill.core import Completion, Request
 from textmill.engines.isolated import IsolatedEngine
 from textmill.engines.loading import load_model
 
-CT2_BUDGETS = (1024, 2048, 4096)
+CT2_BUDGETS = (512, 1024, 2048, 4096)
 
 
 class Own:
@@ -28,10 +28,16 @@ class Own:
         self.engine = loaded
         self._budget = loaded.capabilities.max_batch_tokens
 
-    def search(self, some: Sequence[Request]) -> int:
-        """The best budget of tokens, by processor time."""
-        if self.engine.capabilities.padded:
-            self._budget = min(CT2_BUDGETS, key=lambda budget: self._best(some, budget))
+    def search(self, requests: Sequence[Request], some: Sequence[Request]) -> int:
+        """The best budget of tokens, by processor time for some of the requests.
+
+        Of those that give each worker two batches of all requests: fewer leave one idle.
+        """
+        able = self.engine.capabilities
+        if able.padded:
+            tokens = sum(len(request.ids) for request in requests)
+            fair = [b for b in CT2_BUDGETS if 2 * able.parallel * b <= tokens] or CT2_BUDGETS[:1]
+            self._budget = min(fair, key=lambda budget: self._best(some, budget))
         return self._budget
 
     def _best(self, some: Sequence[Request], budget: int) -> float:
