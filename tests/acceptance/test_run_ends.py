@@ -10,8 +10,10 @@ import signal
 import pytest
 
 from support.command import read_lines, start_run, textmill, wait_for_parts, write_lines
+from support.s3_jobs import Prefix, begin, end, rows_in_parts
 
 ROWS = [{"id": i, "title": f"t{i}", "text_inputs": f"text {i}"} for i in range(5)]
+MANY = [{"id": i, "text_inputs": f"text {i} " + "x" * 200} for i in range(60_000)]
 
 
 def run(source, output, *flags, **kwargs):
@@ -123,8 +125,7 @@ def test_a_file_in_the_place_of_the_job_folder_is_told_and_kept(tmp_path):
 
 @pytest.mark.parametrize("lost", ["", "parts", "parts/00000.jsonl", "lock"])
 def test_a_job_folder_removed_during_the_run_is_told_and_the_line_works_again(tmp_path, lost):
-    rows = [{"id": i, "text_inputs": f"text {i} " + "x" * 200} for i in range(60_000)]
-    source = write_lines(tmp_path / "in.jsonl", *rows)
+    source = write_lines(tmp_path / "in.jsonl", *MANY)
     output = tmp_path / "out.jsonl"
     process = start_run(source, output)
     wait_for_parts(process, output, 4)
@@ -138,4 +139,74 @@ def test_a_job_folder_removed_during_the_run_is_told_and_the_line_works_again(tm
     assert b"run the same line again" in err
     assert not output.exists()
     assert run(source, output).code == 0
-    assert [row["id"] for row in read_lines(output)] == list(range(60_000))
+    assert [row["id"] for row in read_lines(output)] == list(range(len(MANY)))
+
+
+# --- damaged parts, changed inputs -------------------------------------------------------------
+
+
+def flipped(data):
+    """A bit within the first frame."""
+    at = data.index(b"text")
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+
+def test_after_a_flipped_byte_the_advice_costs_only_the_rows_of_its_part(tmp_path):
+    source = write_lines(tmp_path / "in.jsonl", *MANY)
+    output = tmp_path / "out.jsonl"
+    process = start_run(source, output, "--max-batch-tokens", "1500")
+    wait_for_parts(process, output, 5)
+    process.kill()
+    process.communicate()
+    part = tmp_path / "out.jsonl.job" / "parts" / "00001.jsonl"
+    part.write_bytes(flipped(part.read_bytes()))
+    flags = ("--max-batch-tokens", "1500")
+    ran = run(source, output, *flags)
+    assert (ran.code, f"remove {part} and run the same line again" in ran.err) == (2, True), ran.err
+    assert "--fresh" not in ran.err
+    part.unlink()
+    assert run(source, output, *flags).code == 0
+    assert [row["id"] for row in read_lines(output)] == list(range(len(MANY)))
+    assert json.loads((tmp_path / "out.manifest.json").read_text())["run"]["resumed_rows"] > 256
+
+
+def test_a_damaged_part_in_a_bucket_is_mended_as_advised(s3_url, credentials, tmp_path):
+    place = Prefix(s3_url, "ends/damaged")
+    source = str(write_lines(tmp_path / "in.jsonl", *MANY[:8000]))
+    process = begin(source, place.url("out.jsonl"), s3_url)
+    while process.poll() is None and len(rows_in_parts(place)[1]) < 3:
+        pass
+    process.kill()
+    process.communicate()
+    name = next(one for one in place.names() if "/parts/00001.jsonl/" in one)
+    first, second = place.get(name), place.get(name.replace("00001.jsonl", "00000.jsonl"))
+    place.put(name, flipped(first) + second)
+    ran = end(begin(source, place.url("out.jsonl"), s3_url))
+    below = name.rpartition("/")[0]
+    assert ran.code == 2, ran.err
+    assert f"remove all objects below {place.url(below)}/ and" in ran.err
+    for one in place.names(below):
+        place.remove(one)
+    assert end(begin(source, place.url("out.jsonl"), s3_url)).code == 0
+    rows = [json.loads(line)["id"] for line in place.get("out.jsonl").splitlines()]
+    assert rows == list(range(8000))
+    assert place.json("out.manifest.json")["run"]["resumed_rows"] >= 256
+
+
+def test_an_input_that_changed_needs_fresh_as_it_says_or_its_old_content(tmp_path):
+    source = write_lines(tmp_path / "in.jsonl", *MANY)
+    before, output = source.read_bytes(), tmp_path / "out.jsonl"
+    process = start_run(source, output)
+    wait_for_parts(process, output, 2)
+    with source.open("ab") as file:
+        file.write(b'{"id": "late", "text_inputs": "late"}\n')
+    _, err = process.communicate()
+    assert (process.returncode, b"has changed while it was read" in err) == (2, True), err
+    assert b"start over with --fresh" in err
+    changed = source.read_bytes()
+    source.write_bytes(before)
+    assert run(source, output).code == 0
+    assert len(read_lines(output)) == len(MANY)
+    source.write_bytes(changed)
+    assert run(source, output, "--fresh").code == 0
+    assert len(read_lines(output)) == len(MANY) + 1
