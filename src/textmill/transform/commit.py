@@ -7,7 +7,7 @@ anywhere in here merges again.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from typing import Any
 
@@ -24,7 +24,6 @@ from textmill.transform.job import JobFolder
 from textmill.transform.journal import Carried
 from textmill.transform.ownership import announce, check_outputs, in_the_way
 from textmill.transform.parts import Part, Row
-from textmill.words import counted
 
 
 class OutputDigest(Struct, frozen=True, kw_only=True):
@@ -132,7 +131,7 @@ def merge(
     carried: what the parts no longer tell of rows that an earlier job of this output finished.
     """
     totals = Totals(**msgspec.structs.asdict(carried))
-    _check_there(folder, windows)
+    folder.check_lock()  # before parts are missed: somebody else can remove the folder
     with ExitStack() as stack:
         writer = plan.open_writer(_result_lines(folder, windows))
         results = _Target(folder.store, folder.name, writer)
@@ -163,18 +162,10 @@ def _publish(folder: JobFolder, targets: list[_Target], digests: list[OutputDige
         folder.store.remove(folder.errors_name)
 
 
-def _check_there(folder: JobFolder, windows: int) -> None:
-    """Raise `OutputError` unless every window has its part: somebody else can remove files."""
-    folder.check_lock()
-    if missing := {*range(windows)}.difference(folder.part_numbers):
-        raise _gone(folder, missing)
-
-
-def _gone(folder: JobFolder, windows: Collection[int]) -> OutputError:
-    are = "are" if len(windows) > 1 else "is"
+def _gone(folder: JobFolder, window: int) -> OutputError:
     return OutputError(
-        f"{folder.label}.job: {counted(len(windows), 'part')} of its finished rows {are} gone (the"
-        f" first is of window {min(windows)}): files of the job were removed while it ran",
+        f"{folder.label}.job: the finished rows of window {window} are gone: files of the job were"
+        " removed while it ran",
         hint="run the same line again: what is no longer there is computed again",
     )
 
@@ -201,7 +192,7 @@ def _result_lines(folder: JobFolder, windows: int) -> Iterator[JsonText]:
 def _sorted_part(folder: JobFolder, number: int) -> Part:
     part, _ = folder.read_part(number)
     if not part.rows and number not in folder.part_numbers:
-        raise _gone(folder, [number])
+        raise _gone(folder, number)
     part.rows.sort(key=lambda row: row.n)
     return part
 
