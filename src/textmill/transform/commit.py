@@ -7,7 +7,7 @@ anywhere in here merges again.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from textmill.core import JsonText
-from textmill.errors import InvariantError
+from textmill.errors import InvariantError, OutputError
 from textmill.records.base import Writer
 from textmill.records.writers import JsonlWriter
 from textmill.storage.base import Store
@@ -25,6 +25,7 @@ from textmill.transform.journal import Carried
 from textmill.transform.lengths import Lengths
 from textmill.transform.ownership import announce, check_outputs, in_the_way
 from textmill.transform.parts import Part, Row
+from textmill.words import counted
 
 
 class OutputDigest(Struct, frozen=True, kw_only=True):
@@ -132,6 +133,7 @@ def merge(
     carried: what the parts no longer tell of rows that an earlier job of this output finished.
     """
     totals, lengths = Totals(**msgspec.structs.asdict(carried)), Lengths()
+    _check_there(folder, windows)
     with ExitStack() as stack:
         writer = plan.open_writer(_result_lines(folder, windows))
         results = _Target(folder.store, folder.name, writer)
@@ -165,6 +167,22 @@ def _publish(folder: JobFolder, targets: list[_Target], digests: list[OutputDige
         folder.store.remove(folder.errors_name)
 
 
+def _check_there(folder: JobFolder, windows: int) -> None:
+    """Raise `OutputError` unless every window has its part: somebody else can remove files."""
+    folder.check_lock()
+    if missing := {*range(windows)}.difference(folder.part_numbers):
+        raise _gone(folder, missing)
+
+
+def _gone(folder: JobFolder, windows: Collection[int]) -> OutputError:
+    are = "are" if len(windows) > 1 else "is"
+    return OutputError(
+        f"{folder.label}.job: {counted(len(windows), 'part')} of its finished rows {are} gone (the"
+        f" first is of window {min(windows)}): files of the job were removed while it ran",
+        hint="run the same line again: what is no longer there is computed again",
+    )
+
+
 def _merge_part(
     folder: JobFolder, number: int, first: int, results: _Target, errors: _Target
 ) -> list[Row]:
@@ -185,6 +203,8 @@ def _result_lines(folder: JobFolder, windows: int) -> Iterator[JsonText]:
 
 def _sorted_part(folder: JobFolder, number: int) -> Part:
     part, _ = folder.read_part(number)
+    if not part.rows and number not in folder.part_numbers:
+        raise _gone(folder, [number])
     part.rows.sort(key=lambda row: row.n)
     return part
 
@@ -198,11 +218,18 @@ def _check_ordinals(label: str, part: Part, *, first: int) -> None:
 
 
 def write_manifest(folder: JobFolder, manifest: dict[str, Any]) -> None:
-    """Commit the job. Bytes of a file name that are no UTF-8 are written as \\udcNN."""
+    """Commit the job. Bytes of a file name that are no UTF-8 are written as \\udcNN.
+
+    The output is there: that the job's folder has been removed since is no reason to stop. A
+    store whose lock another run can take over checks it before each write.
+    """
     encoded = msgspec.json.encode(_encodable(manifest))
     data = msgspec.json.format(encoded, indent=1) + b"\n"
-    folder.check_lock()
-    announce(folder, {folder.manifest_name: hashlib.sha256(data).hexdigest()})
+    try:
+        announce(folder, {folder.manifest_name: hashlib.sha256(data).hexdigest()})
+    except OutputError:
+        if folder.is_described:  # else nobody will go on with it, and so nobody has to know
+            raise
     if not folder.store.create(folder.manifest_name, data):
         raise in_the_way(folder, folder.manifest_name)
 
