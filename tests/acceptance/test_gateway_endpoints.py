@@ -135,7 +135,8 @@ def test_an_endpoint_answers_while_it_is_updated_and_cleaned_up_around(served):
 
 def pids(state):
     """Of the processes behind endpoints, as each has written it down."""
-    return [int(lock.read_text()) for lock in (state / "endpoints").glob("*/serve.lock")]
+    written = [lock.read_text() for lock in (state / "endpoints").glob("*/serve.lock")]
+    return [int(pid) for pid in written if pid]
 
 
 def is_gone(pid):
