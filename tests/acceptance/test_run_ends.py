@@ -6,11 +6,23 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 
 import pytest
 
-from support.command import read_lines, start_run, textmill, wait_for_parts, write_lines
+import textmill as python
+from support.command import (
+    environment,
+    read_lines,
+    start_run,
+    textmill,
+    wait_for_parts,
+    write_lines,
+)
+from support.crashing import Child, Job
 from support.s3_jobs import Prefix, begin, end, rows_in_parts
+from textmill.errors import TooManyErrors
 
 ROWS = [{"id": i, "title": f"t{i}", "text_inputs": f"text {i}"} for i in range(5)]
 MANY = [{"id": i, "text_inputs": f"text {i} " + "x" * 200} for i in range(60_000)]
@@ -210,3 +222,92 @@ def test_an_input_that_changed_needs_fresh_as_it_says_or_its_old_content(tmp_pat
     source.write_bytes(changed)
     assert run(source, output, "--fresh").code == 0
     assert len(read_lines(output)) == len(MANY) + 1
+
+
+# --- Ctrl-C after the commit, and how to go on -------------------------------------------------
+
+
+def test_ctrl_c_after_the_commit_finds_the_job_done(tmp_path):
+    """At every event from the one that makes the manifest appear."""
+
+    def prepare(folder):
+        write_lines(folder / "in.jsonl", *ROWS)
+
+    job = Job("done", tmp_path / "job", prepare, "--engine", "echo")
+    with Child(tmp_path / "child") as child:
+        folder = job.lay_out("count")
+        events = child.trip(job.arguments(folder), folder).events
+        links = [n for n, e in enumerate(events, 1) if "os.link" in e and "out.manifest" in e]
+        assert len(links) == 1, events
+        codes = []
+        for at in range(links[0], len(events) + 1):
+            folder = job.lay_out("done")
+            ended = child.trip(job.arguments(folder), folder, at=at, number=signal.SIGINT)
+            assert "Traceback" not in ended.err, ended.err
+            codes.append(ended.code)
+            if (folder / "out.manifest.json").exists():
+                assert (ended.code, "interrupted" in ended.err) == (0, False), (at, ended)
+                assert "done: rows 5 = ok 5" in ended.out
+            job.check_resumed(child.run(job.arguments(folder)), folder)
+    assert codes.count(0) >= len(codes) - 1, codes
+
+
+def stopped(folder, *words, **kwargs):
+    """A job that its error budget ends, and the line that status gives."""
+    ran = textmill(*words, "--engine", "echo", "--max-errors", "0", cwd=folder, **kwargs)
+    assert ran.code == 4, ran.err
+    shown = textmill("status", "out.jsonl", cwd=folder).out
+    return next(line for line in shown.splitlines() if line.startswith("to continue"))
+
+
+def typed(folder, line):
+    """Type it in a shell that knows `textmill`, and nothing of the first run's environment."""
+    (folder / "bin").mkdir(exist_ok=True)
+    tool = folder / "bin" / "textmill"
+    tool.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m textmill "$@"\n')
+    tool.chmod(0o755)
+    env = environment()
+    env["PATH"] = f"{tool.parent}:{env['PATH']}"
+    return subprocess.run(
+        ["sh", "-c", line.partition(":  ")[2]],
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        check=False,
+    )
+
+
+def test_the_line_to_continue_with_reads_what_came_from_standard_input(tmp_path):
+    rows = [*ROWS, {"id": "bad", "text_inputs": 5}]
+    data = write_lines(tmp_path / "in.jsonl", *rows).read_bytes()
+    line = stopped(tmp_path, "run", "-", "-o", "out.jsonl", stdin=data)
+    assert line.endswith(" < out.jsonl.job/stdin.jsonl"), line
+    assert typed(tmp_path, line).returncode == 3
+    assert len(read_lines(tmp_path / "out.jsonl")) == 5
+
+
+def test_the_line_to_continue_with_has_the_parameters_of_the_environment(tmp_path):
+    write_lines(tmp_path / "in.jsonl", *ROWS, {"id": "bad", "text_inputs": 5})
+    env = environment(HYPER_PARAMS='{"max_new_tokens": 3}')
+    line = stopped(tmp_path, "run", "in.jsonl", "-o", "out.jsonl", env=env)
+    assert """:  env 'HYPER_PARAMS={"max_new_tokens": 3}' textmill run""" in line, line
+    ran = typed(tmp_path, line)
+    assert ran.returncode == 3, ran.stderr
+    assert {row["generated_texts"][0] for row in read_lines(tmp_path / "out.jsonl")} == {"tex"}
+
+
+def test_rows_from_python_are_to_be_given_again(tmp_path):
+    rows = [{"id": 1, "text_inputs": "a"}, {"id": 2, "text_inputs": 5}]
+    with pytest.raises(TooManyErrors):
+        python.run(rows, tmp_path / "out.jsonl", engine="echo", max_errors=0)
+    shown = textmill("status", tmp_path / "out.jsonl").out
+    assert "to continue, make the call again that began it with the same rows" in shown
+
+
+def test_a_job_here_whose_inputs_are_in_a_bucket_is_verified(s3_url, credentials, tmp_path):
+    place = Prefix(s3_url, "ends/status")
+    lines = write_lines(tmp_path / "in.jsonl", *ROWS).read_bytes()
+    url, output = place.put("in.jsonl", lines), tmp_path / "out.jsonl"
+    assert run(url, output, "--endpoint-url", s3_url).code == 0
+    ran = textmill("status", output, "--verify", "--endpoint-url", s3_url)
+    assert (ran.code, f"verified: input {url}: as it was" in ran.out) == (0, True), ran.err

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from textmill.cli.lines import retry_line
+from textmill.cli.lines import reads_standard_input, retry_line
 from textmill.cli.printing import download_bar
 from textmill.cli.runner import printable
 from textmill.telemetry import Notes
@@ -209,7 +209,9 @@ def summary(job: Job) -> None:
         place = f"{first.file}, line {first.line}" if first.file else f"line {first.line}"
         print(f"          for example {place}, {first.code}: {printable(first.message)}")
     if counts.failed and job.manifest.get("command"):
-        print(f"retry     {printable(retry_line(job.manifest['command']))}")
+        command = job.manifest["command"]
+        same = "   (with the same standard input)" if reads_standard_input(command) else ""
+        print(f"retry     {printable(retry_line(command))}{same}")
     print(f"manifest  {job.manifest_path}")
 
 

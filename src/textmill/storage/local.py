@@ -84,7 +84,7 @@ class LocalStore:
             except FileExistsError:
                 return False
             finally:
-                self.path(new).unlink(missing_ok=True)
+                _remove_surely(self.path(new))
             sync_folder(str(path.parent))
         return True
 
@@ -248,6 +248,15 @@ class LocalLock:
             self._file.close()
             self._file = None
             self._on_release()
+
+
+def _remove_surely(path: Path) -> None:
+    """Remove a file, though Ctrl-C comes meanwhile: nobody else would."""
+    try:
+        path.unlink(missing_ok=True)
+    except KeyboardInterrupt:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _make(folder: Path) -> None:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from textmill.core import JsonText
-from textmill.errors import InvariantError, OutputError
+from textmill.errors import InputError, InvariantError, OutputError
 from textmill.records.base import Writer
 from textmill.records.writers import JsonlWriter
 from textmill.storage.base import Store
@@ -223,8 +223,7 @@ def write_manifest(folder: JobFolder, manifest: dict[str, Any]) -> None:
     The output is there: that the job's folder has been removed since is no reason to stop. A
     store whose lock another run can take over checks it before each write.
     """
-    encoded = msgspec.json.encode(_encodable(manifest))
-    data = msgspec.json.format(encoded, indent=1) + b"\n"
+    data = _encoded(manifest)
     try:
         announce(folder, {folder.manifest_name: hashlib.sha256(data).hexdigest()})
     except OutputError:
@@ -232,6 +231,17 @@ def write_manifest(folder: JobFolder, manifest: dict[str, Any]) -> None:
             raise
     if not folder.store.create(folder.manifest_name, data):
         raise in_the_way(folder, folder.manifest_name)
+
+
+def is_committed(folder: JobFolder, manifest: dict[str, Any]) -> bool:
+    """Whether this very manifest is in its place, as far as can be seen."""
+    with suppress(InputError):
+        return folder.store.read(folder.manifest_name) == _encoded(manifest)
+    return False
+
+
+def _encoded(manifest: dict[str, Any]) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(_encodable(manifest)), indent=1) + b"\n"
 
 
 def _encodable(value: Any) -> Any:
