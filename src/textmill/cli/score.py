@@ -33,7 +33,7 @@ def score(
     json: Annotated[bool, Flag] = False,
     offline: Annotated[bool, Flag] = False,
 ) -> int:
-    """Score predictions (`textmill.cli.main` holds the text of its page).
+    """Score predictions (`textmill.cli.app` holds the text of its page).
 
     Parameters
     ----------
