@@ -53,7 +53,7 @@ def run(
     endpoint_url: str | None = None,
     quiet: Annotated[bool, Flag] = False,
 ) -> int:
-    """Run a model over files (`textmill.cli.main` holds the text of its page).
+    """Run a model over files (`textmill.cli.app` holds the text of its page).
 
     Parameters
     ----------

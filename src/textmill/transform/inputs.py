@@ -234,7 +234,7 @@ def _with_format(file: JobInput, wanted: str) -> JobInput:
     with closing(file.open()) as stream:
         stored = Stored(cast(BinaryIO, stream))
         text = decompressed(stored, file.label)
-        head = _head(text)
+        head = read_head(text)
     check_kind(file.label, head)
     format_ = cast(Format, wanted) if wanted != "auto" else detect_input(file.label, head)
     if format_ == "parquet" and text is not stored:
@@ -245,7 +245,8 @@ def _with_format(file: JobInput, wanted: str) -> JobInput:
     return msgspec.structs.replace(file, format=format_)
 
 
-def _head(text: Any) -> bytes:
+def read_head(text: ByteStream) -> bytes:
+    """The first bytes of a text, as many as `detect_input` makes use of."""
     head = b""
     while len(head) < HEAD_BYTES and (data := text.read(HEAD_BYTES - len(head))):
         head += data
