@@ -16,6 +16,7 @@ HEAVY = {
     "msgspec",
     "numpy",
     "obstore",
+    "openvino",
     "pyarrow",
     "tokenizers",
     "torch",

@@ -54,9 +54,9 @@ def gateway(
     jobs
         How many transform jobs work at the same time; others wait.
     engine
-        Of jobs: auto, ct2 or echo (answers each text with itself, needs no model).
+        Of jobs: auto, ct2, openvino or echo (answers each text with itself, needs no model).
     precision
-        Of jobs: auto, int8 or float32.
+        Of jobs: auto, int8, float32, or bfloat16 (openvino, where the CPU has it).
     threads
         CPU threads of a job; all by default.
     allow_download

@@ -103,10 +103,10 @@ def run(
     max_errors
         Stop (exit 4) once more rows than this have failed: a number, or a share such as 1%.
     engine
-        What computes: auto, ct2, openai (a server) or echo (answers each text with itself, needs
-        no model).
+        What computes: auto, ct2, openvino, openai (a server) or echo (answers each text with
+        itself, needs no model).
     precision
-        auto, int8 or float32.
+        auto, int8, float32, or bfloat16 (openvino, where the CPU has it).
     threads
         CPU threads; all by default.
     max_batch_tokens

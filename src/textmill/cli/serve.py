@@ -73,9 +73,10 @@ def serve(
     set
         A generation parameter as name=value, where a call says nothing. Repeat for more.
     engine
-        What computes: auto, ct2, openai (a server) or echo (answers each text with itself).
+        What computes: auto, ct2, openvino, openai (a server) or echo (answers each text with
+        itself).
     precision
-        auto, int8 or float32.
+        auto, int8, float32, or bfloat16 (openvino, where the CPU has it).
     threads
         CPU threads; all by default.
     truncate
