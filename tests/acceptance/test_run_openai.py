@@ -224,9 +224,23 @@ class TestBadServers:
     def test_a_server_that_is_not_there_leaves_nothing_behind(self, server, tmp_path):
         server.stop()
         ran = ask(server, tmp_path)
-        assert ran.code == 2
+        assert ran.code == 75
         assert "cannot be reached" in ran.err
+        assert "run the same line again" in ran.err
         assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
+
+    def test_a_server_that_is_away_when_a_job_goes_on_is_exit_75_and_loses_nothing(
+        self, server, tmp_path
+    ):
+        server.faults = [None] * 9 + [reply(429, Retry_After="86400")]
+        assert ask(server, tmp_path, "--concurrency", "1").code == 75
+        port = server.port
+        server.stop()
+        ran = ask(server, tmp_path)
+        assert (ran.code, len(part_rows(tmp_path))) == (75, 9)
+        with serving.running(port=port) as again:
+            assert ask(again, tmp_path).code == 0
+        assert read_lines(tmp_path / "out.jsonl") == expected()
 
     def test_several_models_are_listed(self, server, tmp_path):
         server.models = ["a", "b"]

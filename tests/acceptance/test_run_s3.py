@@ -195,7 +195,7 @@ def test_a_share_of_errors_without_a_total_stops_the_job_once_it_can_be_told(pla
     line = (place.put("in.jsonl", source.read_bytes()), "-o", place.url("out.jsonl"))
     ran = run(place, *line, "--max-errors", "4%")
     assert ran.code == 4
-    assert "finished rows failed (bad_json" in ran.err
+    assert "rows failed (bad_json" in ran.err
     found = status(place, place.url("out.jsonl"))
     assert (found.code, found.out.split()[1]) == (0, "stopped")
     ran = run(place, *line, "--max-errors", "6%")

@@ -6,7 +6,6 @@ import json
 import signal
 import socket
 import subprocess
-import time
 import zlib
 from collections import Counter
 from collections.abc import Iterator
@@ -21,8 +20,8 @@ ROWS = b"".join(
 )
 WINDOWS = 6
 """256, 512, … 4,096 rows; the last is cut short."""
-SOON_SECONDS = 5.0
-"""On a busy machine; the time-outs that are not waited for are minutes."""
+SOON_SECONDS = 30.0
+"""On a very busy machine; the time-outs that are not waited for are minutes."""
 
 
 @pytest.fixture
@@ -51,9 +50,7 @@ def test_a_small_job_asks_its_store_for_little(place: Prefix, proxy: Proxy) -> N
 def interrupted(process: subprocess.Popen[bytes]) -> None:
     """Press Ctrl-C; it ends soon, with the words and exit code of an interrupt."""
     process.send_signal(signal.SIGINT)
-    pressed = time.monotonic()
-    ran = end(process)
-    assert time.monotonic() - pressed < SOON_SECONDS
+    ran = end(process, SOON_SECONDS)
     assert (ran.code, "interrupted" in ran.err) == (130, True), ran.err
 
 

@@ -434,8 +434,14 @@ class TestOpening:
 
     def test_nobody_there_is_said_at_once(self, server):
         server.stop()
-        with pytest.raises(ModelError, match="cannot be reached"):
+        with pytest.raises(EngineUnavailable, match="cannot be reached") as error:
             opened(server, "/v1#named")
+        assert error.value.exit_code == 75
+
+    def test_a_server_that_is_too_busy_to_say_its_models_is_away(self, server):
+        server.models_status = 503
+        with pytest.raises(EngineUnavailable, match="answers 503"):
+            opened(server)
 
     def test_a_wrong_key_is_said_at_once_and_not_repeated(self, server):
         server.key = "right"

@@ -26,7 +26,10 @@ class Ran(Struct):
 
 def environment(**extra: str) -> dict[str, str]:
     """The process's environment: nothing of the user's that textmill reads."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "TEXTMILL_"))}
+    home = "TEXTMILL_HOME"  # `conftest.py` has set it
+    kept = {
+        k: v for k, v in os.environ.items() if k == home or not k.startswith(("HF_", "TEXTMILL_"))
+    }
     for name in ("HYPER_PARAMS", "OPENAI_API_KEY"):
         kept.pop(name, None)
     return {**kept, "PYTHONPATH": str(SOURCE), "PYTHONWARNINGS": "error", **extra}

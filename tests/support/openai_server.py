@@ -61,6 +61,8 @@ class OpenAIServer:
     """State that tests set and read while the server runs."""
 
     models: list[str] = field(default_factory=lambda: [MODEL])
+    models_status: int = 200
+    """What the question for them is answered with."""
     key: str | None = None
     """When set, requests without it are refused with 401."""
     faults: list[Fault | None] = field(default_factory=list)
@@ -315,7 +317,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if seen.path == "/v1/models":
             models = [{"id": name, "object": "model"} for name in state.models]
-            self.send(200, json.dumps({"object": "list", "data": models}).encode())
+            body = json.dumps({"object": "list", "data": models}).encode()
+            self.send(state.models_status, body)
         else:
             self.send(404, b'{"detail": "Not Found"}')
 

@@ -72,9 +72,9 @@ def begin(source: str, output: str, endpoint_url: str, *flags: str) -> subproces
     )
 
 
-def end(process: subprocess.Popen[bytes]) -> Ran:
-    """Wait for it; fails the test if it printed a traceback."""
-    out, err = process.communicate(timeout=120)
+def end(process: subprocess.Popen[bytes], seconds: float = 120) -> Ran:
+    """Wait for it so long; fails the test if it printed a traceback."""
+    out, err = process.communicate(timeout=seconds)
     assert b"Traceback" not in err, err.decode()
     return Ran(process.returncode, out.decode(), err.decode())
 

@@ -10,6 +10,7 @@ import sys
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pyarrow as pa
@@ -175,10 +176,20 @@ def test_prompts_reach_into_columns_with_dots_and_into_structs() -> None:
 def test_whole_rows_are_given_on_request() -> None:
     builder = RecordBuilder(Shape(join=True))
     reader = ParquetReader(builder, whole_rows=True)
-    (row, _) = read_rows(stored(pa.table({**BASE, "x": [float("inf"), 1]})), Shape(), reader=reader)
+    (row, _) = read_rows(stored(pa.table({**BASE, "x": [float("nan"), 1]})), Shape(), reader=reader)
     assert isinstance(row, Record)
     assert row.source == b'{"id": 1, "text_inputs": "a", "x": null}'
     assert builder.nulled["x"].count == 1
+
+
+@pytest.mark.parametrize("shape", [{"keep": ("x",)}, {"join": True}], ids=["keep", "join"])
+def test_an_infinity_that_is_copied_refuses_its_row(shape: dict[str, Any]) -> None:
+    reader = ParquetReader(RecordBuilder(Shape(**shape)), whole_rows="join" in shape)
+    table = pa.table({**BASE, "x": [float("-inf"), 1]})
+    (row, other) = read_rows(stored(table), Shape(), reader=reader)
+    assert isinstance(row, Rejected)
+    assert (row.id, row.message) == (b"1", '"x" is -inf, not a JSON number')
+    assert isinstance(other, Record)
 
 
 def test_ordinals_and_lines_go_on_over_row_groups_and_files() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import io
 import json
-from datetime import date
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -78,7 +78,8 @@ def test_anything_at_all_is_one_row_and_hurts_no_other(items):
 def test_a_text_is_taken_only_if_it_is_the_one_that_was_given(value):
     (row,) = read({"id": 1, "text_inputs": value})
     if isinstance(row, Record):
-        assert list(row.texts) == ([value] if isinstance(value, str) else list(value))
+        texts = list(value) if isinstance(value, list | tuple) else [value]
+        assert list(row.texts) == [t.isoformat() if isinstance(t, date) else t for t in texts]
 
 
 @pytest.mark.parametrize(
@@ -89,10 +90,12 @@ def test_a_text_is_taken_only_if_it_is_the_one_that_was_given(value):
         (float("nan"), '"text_inputs" is nan, which is no JSON number'),
         ("\ud800", '"text_inputs" is text with half a surrogate pair'),
         (["a", b"b"], '"text_inputs" holds, at [1], bytes'),
-        (date(2020, 1, 1), "a datetime.date"),
+        (float("inf"), '"text_inputs" is inf, which is no JSON number'),
+        (timedelta(1), "a datetime.timedelta"),
         (Decimal(1), "a decimal.Decimal"),
-        (UUID(int=1), "an uuid.UUID"),
-        (np.bool_(True), "numpy.bool"),
+        (np.array([1]), "a numpy.ndarray, which JSON cannot hold: make it a list"),
+        (np.timedelta64(1, "s"), "a numpy.timedelta64"),
+        (np.datetime64("NaT"), "NaT"),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -143,13 +146,48 @@ def test_subclasses_of_plain_types_and_others_integers_are_what_they_stand_for()
     assert (row.id, row.texts) == (b"5", ("a",))
 
 
-def test_a_column_that_is_only_copied_is_null_and_counted():
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        (np.float32(0.5), b"0.5"),
+        (np.float16(0.25), b"0.25"),
+        (np.bool_(True), b"true"),
+        (np.uint8(3), b"3"),
+        (np.str_("x"), b'"x"'),
+        (np.datetime64("2020-01-02T03:04:05.123456789"), b'"2020-01-02T03:04:05.123456789"'),
+        (date(2020, 1, 2), b'"2020-01-02"'),
+        (datetime(2020, 1, 2, 3, tzinfo=UTC), b'"2020-01-02T03:00:00+00:00"'),
+        (time(3, 4), b'"03:04:00"'),
+        (UUID(int=1), b'"00000000-0000-0000-0000-000000000001"'),
+        ([np.float32(0.5), {"day": date(2020, 1, 2)}], b'[0.5, {"day": "2020-01-02"}]'),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_scalars_of_numpy_dates_and_uuids_are_what_they_stand_for(value, written):
+    (row,) = read({"id": 1, "text_inputs": "t", "k": value}, shape=Shape(keep=("k",)))
+    assert isinstance(row, Record)
+    assert row.kept == ((b'"k"', written),)
+
+
+@pytest.mark.parametrize("missing", [float("nan"), np.float32("nan"), np.datetime64("NaT")])
+def test_a_missing_value_that_is_only_copied_is_null_and_counted(missing):
     reader = PythonReader(RecordBuilder(Shape(keep=("note",))))
-    lines = [line_of({"id": n, "text_inputs": "t", "note": {n}, "x": b""}) for n in range(2)]
+    lines = [line_of({"id": n, "text_inputs": "t", "note": missing, "x": b""}) for n in range(2)]
     rows = [row for rows in reader.read(io.BytesIO(b"".join(lines)), "r") for row in rows]
     assert all(isinstance(row, Record) and row.kept == ((b'"note"', b"null"),) for row in rows)
-    why = "is a set, which JSON cannot hold: make it a list"
-    assert reader.builder.nulled == {"note": Nulled(2, why)}
+    assert reader.builder.nulled == {"note": Nulled(2, f"is {missing}, which is no JSON number")}
+
+
+@pytest.mark.parametrize("shape", [{"keep": ("note",)}, {"join": True}], ids=["keep", "join"])
+@pytest.mark.parametrize(
+    "value", [{1}, b"x", float("-inf"), [float("nan")], Decimal("0.1")], ids=repr
+)
+def test_a_copied_value_that_null_would_falsify_refuses_its_row(value, shape):
+    row = rejected({"id": 1, "text_inputs": "t", "note": value}, **shape)
+    assert (row.code, row.id) == (ErrorCode.BAD_RECORD, b"1")
+    assert row.message.startswith('"note" ')
+    (other,) = read({"id": 1, "text_inputs": "t", "note": value})
+    assert isinstance(other, Record)
 
 
 def test_a_prompt_needs_the_columns_it_names():

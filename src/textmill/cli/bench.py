@@ -21,7 +21,7 @@ def bench(
     api_key_file: str | None = None,
     report: str | None = None,
 ) -> int:
-    """Load a server (`textmill.cli.main` holds the text of its page).
+    """Load a server (`textmill.cli.app` holds the text of its page).
 
     Parameters
     ----------

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from textmill.cli.lines import reads_standard_input, retry_line
 from textmill.cli.printing import download_bar
 from textmill.cli.runner import printable
@@ -240,7 +242,7 @@ def preview(found: Preview) -> None:
         print(f"  {counted(count, 'row')} would fail with {code}, for example: {message}")
     print("\nparameters")
     for name, (value, origin) in found.parameters.items():
-        print(f"  {name} = {value!r}   ({origin})")
+        print(f"  {name} = {msgspec.json.encode(value).decode()}   ({origin})")
     print()
     if found.eta_seconds is None:
         print("no estimate: none of these rows can be computed or counted")

@@ -48,11 +48,12 @@ def run(
     dry_run: Annotated[bool, Flag] = False,
     fresh: Annotated[bool, Flag] = False,
     retry_failed: Annotated[bool, Flag] = False,
+    report: str | None = None,
     offline: Annotated[bool, Flag] = False,
     endpoint_url: str | None = None,
     quiet: Annotated[bool, Flag] = False,
 ) -> int:
-    """Run a model over files (`textmill.cli.main` holds the text of its page).
+    """Run a model over files (`textmill.cli.app` holds the text of its page).
 
     Parameters
     ----------
@@ -102,10 +103,10 @@ def run(
     max_errors
         Stop (exit 4) once more rows than this have failed: a number, or a share such as 1%.
     engine
-        What computes: auto, ct2, openai (a server) or echo (answers each text with itself, needs
-        no model).
+        What computes: auto, ct2, openvino, openai (a server) or echo (answers each text with
+        itself, needs no model).
     precision
-        auto, int8 or float32.
+        auto, int8, float32, or bfloat16 (openvino, where the CPU has it).
     threads
         CPU threads; all by default.
     max_batch_tokens
@@ -126,6 +127,8 @@ def run(
     retry_failed
         Compute the rows again that failed in the engine (oom, engine_error, timeout, crashed), of
         an unfinished job or a finished one; all other results stay.
+    report
+        HTML page of the job to write: one file that needs no network.
     offline
         Never ask the network for a model.
     endpoint_url
@@ -195,6 +198,7 @@ def run(
                 max_errors=max_errors,
                 fresh=fresh,
                 retry_failed=retry_failed,
+                report=report,
                 command=[*_environment(settings), "textmill", *sys.argv[1:]],
                 on_progress=screen.update,
                 on_start=partial(_begin, screen, begun),
@@ -203,9 +207,12 @@ def run(
         if not begun or begun[0].manifest is None:
             raise
         job = Job(begun[0].folder, begun[0].manifest, already_done=False)
+        report = None  # may not be whole; the same line writes it again
     # The job is done, whoever reads of it.
     with suppress(OSError, ValueError, AttributeError, KeyboardInterrupt):
         display.summary(job)
+        if report:
+            print(f"report    {report}")
     return 0 if job.counts.ok == job.counts.rows else 3
 
 

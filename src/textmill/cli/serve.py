@@ -41,7 +41,7 @@ def serve(
     offline: Annotated[bool, Flag] = False,
     quiet: Annotated[bool, Flag] = False,
 ) -> int:
-    """Serve a model over HTTP (`textmill.cli.main` holds the text of its page).
+    """Serve a model over HTTP (`textmill.cli.app` holds the text of its page).
 
     Parameters
     ----------
@@ -73,9 +73,10 @@ def serve(
     set
         A generation parameter as name=value, where a call says nothing. Repeat for more.
     engine
-        What computes: auto, ct2, openai (a server) or echo (answers each text with itself).
+        What computes: auto, ct2, openvino, openai (a server) or echo (answers each text with
+        itself).
     precision
-        auto, int8 or float32.
+        auto, int8, float32, or bfloat16 (openvino, where the CPU has it).
     threads
         CPU threads; all by default.
     truncate

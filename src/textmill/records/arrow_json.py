@@ -33,9 +33,13 @@ from textmill.records.strict import MAX_NESTING
 
 
 class NoJson(Struct, frozen=True):
-    """A value that JSON cannot say. `reason` goes after the column's name."""
+    """A value that JSON cannot say. `reason` goes after the column's name.
+
+    refused: null would say something else.
+    """
 
     reason: str
+    refused: bool = False
 
 
 Cell = bytes | NoJson
@@ -115,7 +119,9 @@ def _utf8(value: bytes) -> Cell:
 
 def _float(value: Any) -> Cell:
     number = float(value)
-    return _encode(number) if math.isfinite(number) else NoJson(f"is {number}, not a JSON number")
+    if math.isfinite(number):
+        return _encode(number)
+    return NoJson(f"is {number}, not a JSON number", refused=math.isinf(number))
 
 
 def _date(days: int) -> Cell:

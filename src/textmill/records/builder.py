@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -13,7 +13,7 @@ from textmill.errors import ErrorCode
 from textmill.records.filters import filter_input
 from textmill.records.jsonpath import Path
 from textmill.records.shape import ORDINAL_ID, TEXT_FIELD, Plan, Shape, plan_columns
-from textmill.records.strict import Fields, decode_string
+from textmill.records.strict import Fields, decode_string, huge_number
 from textmill.records.unfit import Unfit, listed, quoted
 
 _CARRIAGE_RETURN = 0x0D
@@ -22,11 +22,22 @@ _MAX_PLANS = 256
 _MAX_COLUMNS_PLANNED = 256
 _MAX_UNUSED = 1000
 _MAX_NAME_CHARACTERS = 100
+_MAX_NUMBER_CHARACTERS = 30
 _NO_IDS = {b"null": "null", b'""': "empty"}
 
 _decode_list = msgspec.json.Decoder(list[Raw]).decode
 _encode = msgspec.json.Encoder().encode
 _decode_any = msgspec.json.Decoder().decode
+
+
+class Lost(Struct, frozen=True, array_like=True):
+    """Why JSON cannot say a value; goes after the column's name.
+
+    refused: null would say something else, so a row that is to copy the value has no result.
+    """
+
+    why: str
+    refused: bool = False
 
 
 class Nulled(Struct, frozen=True):
@@ -36,7 +47,7 @@ class Nulled(Struct, frozen=True):
     why: str
 
 
-_NOTHING_LOST: Mapping[str, str] = {}
+_NOTHING_LOST: Mapping[str, Lost] = {}
 
 
 class RecordBuilder:
@@ -82,14 +93,14 @@ class RecordBuilder:
         line: int,
         row: JsonText | None = None,
         *,
-        lost: Mapping[str, str] = _NOTHING_LOST,
+        lost: Mapping[str, Lost] = _NOTHING_LOST,
     ) -> Record | Rejected:
         """The row's record, or why it cannot be one.
 
         fields: the columns, values as JSON text. line: 1-based, where the row begins.
         row: the row as JSON, where it was JSON; else it is the object of its columns. Only an
         input filter and a join look at it.
-        lost: columns, null in `fields` and `row`, whose value JSON cannot say, and why.
+        lost: columns, null in `fields` and `row`, whose value JSON cannot say.
         """
         try:
             if lost:
@@ -97,6 +108,8 @@ class RecordBuilder:
             if not self._takes_rows:
                 return self.record(fields, ordinal, file, line)
             source = untouched(object_text(fields) if row is None else row.strip(_WHITE))
+            if self.shape.join:
+                _check_numbers(source, fields)
             fields = self._model_fields(source, fields)
             return self.record(
                 fields, ordinal, file, line, source=source if self.shape.join else None
@@ -105,22 +118,22 @@ class RecordBuilder:
             id_ = None if self._id_field in lost else self.id_of(fields, ordinal)
             return rejected(error, id_, ordinal, file, line)
 
-    def _check_lost(self, lost: Mapping[str, str]) -> None:
-        """Raise `Unfit` if the record needs a value that is lost; count it if it is written."""
-        for name, why in lost.items():
-            if name in self._needed:
-                raise Unfit(ErrorCode.BAD_RECORD, f"{quoted(name)} {why}")
-        for name, why in lost.items():
-            if self.shape.join or name in self.shape.keep:
-                before = self.nulled.get(name, Nulled(0, why))
+    def _check_lost(self, lost: Mapping[str, Lost]) -> None:
+        """Raise `Unfit` if the record needs a value that is lost; count one that is null."""
+        copied = lost.keys() if self.shape.join else lost.keys() & self.shape.keep
+        for name, one in lost.items():
+            if name in self._needed or (one.refused and name in copied):
+                raise Unfit(ErrorCode.BAD_RECORD, f"{quoted(name)} {one.why}")
+        for name in lost:
+            if name in copied:
+                before = self.nulled.get(name, Nulled(0, lost[name].why))
                 self.nulled[name] = Nulled(before.count + 1, before.why)
 
     def id_of(self, fields: Fields, ordinal: int) -> JsonText | None:
-        """The id of a row, whether it can become a record or not."""
+        """The id of a row, whether it can become a record or not; None if it has none to write."""
         if self._id_field == ORDINAL_ID:
             return str(ordinal).encode()
-        raw = fields.get(self._id_field)
-        return None if raw is None else untouched(raw)
+        return writable(fields.get(self._id_field))
 
     def _model_fields(self, row: JsonText, fields: Fields) -> Fields:
         """The columns of the row that the record is made of. Raises `Unfit`."""
@@ -166,7 +179,7 @@ class RecordBuilder:
         raw = fields.get(self._id_field)
         if raw is None:
             raise _missing_id(self._id_field, fields)
-        value = untouched(raw)
+        value = _copied(self._id_field, raw)
         if value in _NO_IDS:
             raise _no_id(self._id_field, value)
         return value
@@ -226,6 +239,37 @@ def untouched(value: Raw | bytes) -> JsonText:
     return text.replace(b"\r", b" ") if _CARRIAGE_RETURN in text else text
 
 
+def writable(value: Raw | bytes | None) -> JsonText | None:
+    """A value as it was written, or None if there is none, or none that every reader can read."""
+    return None if value is None or huge_number(bytes(value)) else untouched(value)
+
+
+def _copied(name: str, value: Raw | bytes) -> JsonText:
+    """A value as it was written. Raises `Unfit` for one that the output's readers cannot read."""
+    text = untouched(value)
+    if number := huge_number(text):
+        raise _too_huge(quoted(name), number)
+    return text
+
+
+def _check_numbers(source: JsonText, fields: Fields) -> None:
+    """Raise `Unfit` if a row to be written whole has a number that is too large."""
+    for name, value in fields.items():
+        if number := huge_number(bytes(value)):
+            raise _too_huge(quoted(name), number)
+    if not fields and (number := huge_number(source)):
+        raise _too_huge("the row", number)
+
+
+def _too_huge(where: str, number: str) -> Unfit:
+    shown = number if len(number) <= _MAX_NUMBER_CHARACTERS else f"{number[:20]}…"
+    return Unfit(
+        ErrorCode.BAD_RECORD,
+        f"{where} holds the number {shown}, which is beyond what readers of JSON can hold"
+        " (about 1.8e308): write it as a string",
+    )
+
+
 def _several_texts(value: bytes) -> tuple[str, ...]:
     if value[:1] != b"[":
         kind = "null" if value == b"null" else f"{value[:40].decode(errors='replace')}"
@@ -247,7 +291,7 @@ def _item(index: int, item: Raw) -> str:
 
 
 def _kept(plan: Plan, fields: Fields) -> tuple[tuple[JsonText, JsonText], ...]:
-    return tuple([(key, untouched(fields[name])) for name, key in plan.kept])
+    return tuple([(key, _copied(name, fields[name])) for name, key in plan.kept])
 
 
 def _parameters(plan: Plan, fields: Fields) -> dict[str, Any]:
@@ -293,9 +337,14 @@ def _missing_text(fields: Fields, id_field: str) -> Unfit:
         for name, raw in fields.items()
         if name != id_field and (value := bytes(raw))[:1] == b'"'
     }
-    field = max(strings, key=strings.__getitem__) if strings else "field"
+    longest = sorted(strings, key=strings.__getitem__, reverse=True)
     return Unfit(
         ErrorCode.MISSING_FIELD,
         f"there is no {quoted(TEXT_FIELD)}; the record has {listed(fields)}: say what the text "
-        f'is, for example --prompt "Summarize: {{{field[:60]}}}"',
+        f"is, for example {example_prompt(longest)}",
     )
+
+
+def example_prompt(columns: Sequence[str]) -> str:
+    """The flag with a prompt of the first of these columns."""
+    return f'--prompt "Summarize: {{{next(iter(columns), "field")[:60]}}}"'

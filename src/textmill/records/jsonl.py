@@ -15,12 +15,12 @@ from msgspec import Raw
 from textmill.core import JsonText, Record, Rejected
 from textmill.errors import ErrorCode
 from textmill.records.base import ByteStream
-from textmill.records.builder import RecordBuilder, rejected, untouched
+from textmill.records.builder import RecordBuilder, rejected, writable
 from textmill.records.lines import (
     MAX_LINE_BYTES,
     Lines,
     LongLine,
-    count_lines,
+    count_rows,
     read_lines,
 )
 from textmill.records.shape import ORDINAL_ID
@@ -69,8 +69,8 @@ class JsonlReader:
                 yield rows
 
     def count(self, source: ByteStream, file: str = "the input") -> int:  # noqa: ARG002  such a file is never damaged
-        """How many lines there are, blank ones included; `read` skips those."""
-        return count_lines(source)
+        """How many rows `read` yields."""
+        return count_rows(source)
 
     def _read_block(self, block: Lines, file: str, ordinal: int) -> list[Record | Rejected]:
         rows: list[Record | Rejected] = []
@@ -106,8 +106,7 @@ class JsonlReader:
     def _id_of(self, fields: Fields, ordinal: int) -> JsonText | None:
         if self._id_field == ORDINAL_ID:
             return str(ordinal).encode()
-        raw = fields.get(self._id_field)
-        return None if raw is None else untouched(raw)
+        return writable(fields.get(self._id_field))
 
     def _too_long(self, line: LongLine, file: str, ordinal: int) -> Rejected:
         error = Unfit(
@@ -137,6 +136,6 @@ def _checked(value: bytes) -> JsonText | None:
     """The value if it is strict JSON."""
     try:
         value.decode()
-        return bytes(msgspec.json.decode(value, type=Raw))
+        return writable(msgspec.json.decode(value, type=Raw))
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None

@@ -23,7 +23,7 @@ from msgspec import Raw
 from textmill.core import JsonText, Record, Rejected
 from textmill.errors import InputError, TextmillError, UsageError
 from textmill.records.base import SeekableStream
-from textmill.records.builder import RecordBuilder
+from textmill.records.builder import Lost, RecordBuilder
 from textmill.records.parquet_columns import ParquetColumns, columns_of_schema
 from textmill.records.unfit import listed
 
@@ -126,10 +126,10 @@ class _RowMaker:
 
     def _row(self, cells: Sequence[Cell], ordinal: int, line: int) -> Record | Rejected:
         fields: dict[str, Raw] = dict(self._blanks)
-        lost: dict[str, str] = {}
+        lost: dict[str, Lost] = {}
         for name, cell in zip(self._names, cells, strict=True):
             if not isinstance(cell, bytes):
-                fields[name], lost[name] = _NULL, cell.reason
+                fields[name], lost[name] = _NULL, Lost(cell.reason, cell.refused)
             elif cell == b"null" and name in self._parameters:
                 del fields[name]
             else:

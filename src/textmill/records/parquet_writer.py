@@ -8,14 +8,14 @@ Needs the extra `textmill[parquet]`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 from msgspec import Raw
 
 from textmill.core import JsonText
-from textmill.errors import InputError, OutputError
+from textmill.errors import OutputError
 from textmill.records.parquet_columns import TEXTS, ParquetColumns, unpacked
 from textmill.records.unfit import quoted
 
@@ -110,32 +110,20 @@ def _parsers(schema: Any) -> dict[str, Any]:
     return {**parsers, TEXTS: _decode_texts}
 
 
-def table_bytes(table: Any) -> Iterator[bytes]:
-    """An Arrow table as the bytes of a Parquet file, a piece at a time.
+def table_bytes(schema: Any, batches: Iterable[Any]) -> Iterator[bytes]:
+    """Arrow's record batches as the bytes of a Parquet file, a piece at a time.
 
-    Raises `InputError` for a column of a type that Parquet has not.
+    Raises what pyarrow raises.
     """
-    import pyarrow as pa
-
     from textmill.records.parquet import pyarrow_parquet
 
     sink = _Sink()
-    try:
-        writer = pyarrow_parquet().ParquetWriter(sink, table.schema, compression="zstd")
-        for batch in table.to_batches():
-            writer.write_batch(batch, row_group_size=GROUP_ROWS)
-            yield sink.drain()
-        writer.close()
-    except (pa.ArrowException, OSError, ValueError, TypeError) as error:
-        raise InputError(
-            f"the Arrow table cannot be read as Parquet: {_first_line(error)}",
-            hint="leave that column out, or cast it",
-        ) from error
+    writer = pyarrow_parquet().ParquetWriter(sink, schema, compression="zstd")
+    for batch in batches:
+        writer.write_batch(batch, row_group_size=GROUP_ROWS)
+        yield sink.drain()
+    writer.close()
     yield sink.drain()
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 class _Sink:

@@ -3,12 +3,15 @@
 | line | stands for |
 |---|---|
 | `{…}` | a dict that JSON can hold |
-| `[{…}, {"key": "is …"}]` | one with values that JSON cannot hold: null in the object, and why |
+| `[{…}, {"key": ["is …", true]}]` | one with values that JSON cannot hold: null there, and why |
 | `["code", "message"]` | an item that is no row |
 
 JSON holds what `json.dumps` writes and reads back the same: text, finite numbers, booleans, None,
-lists (tuples are lists) and dicts whose keys are text. Bytes, sets, dates and all else would come
-back as something else, so they are refused: never the job, but the record that needs the value.
+lists (tuples are lists) and dicts whose keys are text. Scalars of NumPy are the numbers and texts
+that they hold; dates, times and UUIDs are texts, as in a table of Arrow. NaN, NaT and NA stand for
+a missing value: null where the column is only copied, and counted. Bytes, sets, infinities and all
+else would come back as something else, so they are refused: never the job, but the record that
+needs or copies the value.
 """
 
 from __future__ import annotations
@@ -17,16 +20,19 @@ import json
 import math
 import operator
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import date, time
 from typing import Any
+from uuid import UUID
 
 import msgspec
+import numpy as np
 from msgspec import Raw
 
 from textmill.core import Record, Rejected
 from textmill.errors import ErrorCode, InvariantError
 from textmill.records.base import ByteStream
-from textmill.records.builder import RecordBuilder, rejected
-from textmill.records.lines import MAX_LINE_BYTES, LongLine, count_lines, read_lines
+from textmill.records.builder import Lost, RecordBuilder, rejected
+from textmill.records.lines import MAX_LINE_BYTES, LongLine, count_rows, read_lines
 from textmill.records.strict import MAX_NESTING
 from textmill.records.unfit import Unfit
 
@@ -35,13 +41,30 @@ _HINTS: dict[type, str] = {
     bytearray: "decode them",
     set: "make it a list",
     frozenset: "make it a list",
+    np.ndarray: "make it a list",
 }
 _SURE = frozenset({int, bool, type(None)})
+_MISSING = frozenset({"NAType", "NaTType"})
+"""Names of the types that pandas has for a value that is not there."""
 
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=operator.index).encode
+
+def _plain(value: Any) -> object:
+    """A value of a type that JSON has not as one that it has. Raises `TypeError`."""
+    if isinstance(value, date | time):
+        return value.isoformat()
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, np.datetime64):
+        return str(np.datetime_as_string(value))
+    if isinstance(value, np.generic) and isinstance(item := value.item(), bool | float):
+        return item
+    return operator.index(value)
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=_plain).encode
 _decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 _decode_pair = msgspec.json.Decoder(tuple[Raw, Raw]).decode
-_decode_reasons = msgspec.json.Decoder(dict[str, str]).decode
+_decode_reasons = msgspec.json.Decoder(dict[str, Lost]).decode
 _decode_error = msgspec.json.Decoder(tuple[ErrorCode, str]).decode
 
 
@@ -55,9 +78,10 @@ def line_of(item: object) -> bytes:
             return _refusal(ErrorCode.BAD_RECORD, f"the key {key!r} is {_kind(key)}, not text")
         if not _is_unicode(key):
             return _refusal(ErrorCode.BAD_RECORD, f"the key {key!a} holds half a surrogate pair")
-    reasons = {key: why for key, value in row.items() if (why := _why_not(value))}
+    lost = {key: why for key, value in row.items() if (why := _why_not(value))}
+    reasons = {key: (one.why, one.refused) for key, one in lost.items()}
     try:
-        text = _encode([{**row, **dict.fromkeys(reasons)}, reasons] if reasons else row).encode()
+        text = _encode([{**row, **dict.fromkeys(lost)}, reasons] if lost else row).encode()
     except (ValueError, OverflowError) as error:  # an integer of more digits than Python writes
         return _refusal(ErrorCode.BAD_RECORD, f"the item cannot be written as JSON: {error}")
     if len(text) > MAX_LINE_BYTES:
@@ -70,15 +94,26 @@ def _refusal(code: ErrorCode, message: str) -> bytes:
     return _encode([code, message]).encode(errors="backslashreplace") + b"\n"
 
 
-def _why_not(value: object) -> str | None:
-    """Why JSON cannot hold a value, to be said after its key; None if it can."""
+def _why_not(value: object) -> Lost | None:
+    """Why JSON cannot hold a value; None if it can."""
     if type(value) in _SURE:
         return None
+    if _is_missing(value):
+        return Lost(f"is {value}, which is no JSON number")
     found = _misfit(value, 2)
     if found is None:
         return None
     where, what = found
-    return f"is {what}" if not where else f"holds, at {where[:100]}, {what}"
+    said = f"is {what}" if not where else f"holds, at {where[:100]}, {what}"
+    return Lost(said, refused=True)
+
+
+def _is_missing(value: object) -> bool:
+    if isinstance(value, float | np.floating):
+        return math.isnan(value)
+    return type(value).__name__ in _MISSING or (
+        isinstance(value, np.datetime64) and bool(np.isnat(value))
+    )
 
 
 def _misfit(value: object, depth: int) -> tuple[str, str] | None:
@@ -94,7 +129,18 @@ def _misfit(value: object, depth: int) -> tuple[str, str] | None:
         return None if math.isfinite(value) else ("", f"{value}, which is no JSON number")
     if isinstance(value, dict | list | tuple):
         return _inner_misfit(value, depth)
-    return None if _is_integer(value) else ("", _no_json(value))
+    return _other_misfit(value)
+
+
+def _other_misfit(value: object) -> tuple[str, str] | None:
+    """The same for a value of no type that JSON has."""
+    if _is_missing(value):
+        return "", f"{value}, which is no JSON number"
+    try:
+        plain = _plain(value)
+    except TypeError:
+        return "", _no_json(value)
+    return _misfit(plain, 0)
 
 
 def _inner_misfit(
@@ -129,15 +175,6 @@ def _kind(value: object) -> str:
     return f"{'an' if name[:1] in 'aeiou' else 'a'} {name}"
 
 
-def _is_integer(value: object) -> bool:
-    """Whether it is a whole number of another library's."""
-    try:
-        operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        return False
-    return True
-
-
 def _is_unicode(text: str) -> bool:
     try:
         return text.isascii() or bool(text.encode())
@@ -165,7 +202,7 @@ class PythonReader:
 
     def count(self, source: ByteStream, file: str = "the input") -> int:  # noqa: ARG002  never damaged
         """How many rows there are."""
-        return count_lines(source)
+        return count_rows(source)
 
     def _row(self, line: bytes, ordinal: int, file: str, number: int) -> Record | Rejected:
         if line[:1] == b"{":

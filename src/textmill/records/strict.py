@@ -7,6 +7,7 @@ whatever is copied to the output comes back byte for byte.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
@@ -42,6 +43,8 @@ _ESCAPE = re.compile(
     rb"|\\.",
     re.DOTALL,
 )
+_MAY_BE_HUGE = re.compile(rb"[eE]\+?[0-9]{3}|[0-9]{200}").search  # with two digits, e99 at most
+_NUMBER_OR_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|(-?[0-9][0-9.eE+-]*+)', re.DOTALL)
 _KINDS = {"str": "string", "int": "number", "float": "number", "bool": "boolean"}
 _POSITION = re.compile(r"JSON is malformed: (.*) \(byte (\d+)\)")
 _NOT_JSON = re.compile(rb"NaN|-?Infinity|None|True|False|undefined")
@@ -80,6 +83,19 @@ def _strictly(decode: Callable[[bytes], Decoded], line: bytes) -> Decoded:
         return decode(line)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise Unfit(ErrorCode.BAD_JSON, _explain(line, error)) from error
+
+
+def huge_number(value: bytes) -> str | None:
+    """The first number of a JSON value that is infinite as a float64, or None.
+
+    RFC 8259 allows such numbers, and hardly a reader takes them; some make them infinite.
+    """
+    if value[:1] == b'"' or not _MAY_BE_HUGE(value):
+        return None
+    for match in _NUMBER_OR_STRING.finditer(value):
+        if match[1] and math.isinf(float(match[1])):
+            return match[1].decode()
+    return None
 
 
 def repeated_key(line: bytes, fields: Fields) -> str | None:

@@ -22,6 +22,7 @@ from textmill.storage.base import Store
 from textmill.storage.compress import compressor
 from textmill.transform.job import JobFolder
 from textmill.transform.journal import Carried
+from textmill.transform.lengths import Lengths
 from textmill.transform.ownership import announce, check_outputs, in_the_way
 from textmill.transform.parts import Part, Row
 
@@ -124,13 +125,13 @@ class _Target:
 
 def merge(
     folder: JobFolder, windows: int, rows_in: int, plan: OutputPlan, carried: Carried
-) -> tuple[Totals, list[OutputDigest]]:
+) -> tuple[Totals, Lengths, list[OutputDigest]]:
     """Write OUT and OUT.errors.jsonl in input order from the parts of `windows` windows.
 
     Both appear by rename. An error file of an earlier job is removed if this one has no errors.
     carried: what the parts no longer tell of rows that an earlier job of this output finished.
     """
-    totals = Totals(**msgspec.structs.asdict(carried))
+    totals, lengths = Totals(**msgspec.structs.asdict(carried)), Lengths()
     folder.check_lock()  # before parts are missed: somebody else can remove the folder
     with ExitStack() as stack:
         writer = plan.open_writer(_result_lines(folder, windows))
@@ -139,13 +140,16 @@ def merge(
         errors = _Target(folder.store, folder.errors_name, JsonlWriter())
         stack.callback(errors.discard)
         for number in range(windows):
-            _merge_part(folder, number, totals, results, errors)
+            rows = _merge_part(folder, number, totals.rows, results, errors)
+            for row in rows:
+                totals.count(row)
+                lengths.count(row)
         totals.check(rows_in)
         targets = [results, errors] if errors.rows else [results]
         digests = [target.finish() for target in targets]
         folder.check_lock()
         _publish(folder, targets, digests)
-    return totals, digests
+    return totals, lengths, digests
 
 
 def _publish(folder: JobFolder, targets: list[_Target], digests: list[OutputDigest]) -> None:
@@ -171,14 +175,13 @@ def _gone(folder: JobFolder, window: int) -> OutputError:
 
 
 def _merge_part(
-    folder: JobFolder, number: int, totals: Totals, results: _Target, errors: _Target
-) -> None:
+    folder: JobFolder, number: int, first: int, results: _Target, errors: _Target
+) -> list[Row]:
     part = _sorted_part(folder, number)
-    _check_ordinals(f"{folder.label}.job, part {number}", part, first=totals.rows)
-    for row in part.rows:
-        totals.count(row)
+    _check_ordinals(f"{folder.label}.job, part {number}", part, first=first)
     results.write([bytes(row.ok) for row in part.rows if not row.code])
     errors.write([bytes(row.error) for row in part.rows if row.code])
+    return part.rows
 
 
 def _result_lines(folder: JobFolder, windows: int) -> Iterator[JsonText]:

@@ -6,8 +6,9 @@ Everything becomes a `JobInput`: a file of some store, its format, and the name 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -18,6 +19,7 @@ from textmill.catalog.datasets import expand_folder, fetch_dataset, is_dataset
 from textmill.catalog.fetch import Transfer
 from textmill.catalog.hub import Hub
 from textmill.errors import InputError, UsageError
+from textmill.records.arrow_tables import bytes_of_tables, is_table
 from textmill.records.base import ByteStream
 from textmill.records.formats import HEAD_BYTES, INPUT_FORMATS, Format, check_kind, detect_input
 from textmill.records.python_rows import line_of
@@ -113,7 +115,7 @@ def find_inputs(inputs: Inputs, store: Store, spool: str, options: ReadOptions) 
     """
     if options.input_format not in ("auto", *INPUT_FORMATS):
         raise UsageError(
-            f"there is no input format {options.input_format!r}",
+            f'there is no input format "{options.input_format}"',
             hint=f"the formats are: auto, {', '.join(INPUT_FORMATS)}",
         )
     patterns = patterns_of(inputs)
@@ -126,15 +128,24 @@ def find_inputs(inputs: Inputs, store: Store, spool: str, options: ReadOptions) 
 
 
 def _records(inputs: Any, store: Store, spool: str) -> JobInput:
-    """Records from Python: dicts as lines, an Arrow table as Parquet, which has its types."""
-    is_table = _is_table(inputs)
-    _spool(_written(inputs) if is_table else map(line_of, inputs), store, spool)
-    format_: Format = "parquet" if is_table else "python"
+    """Records from Python: dicts as lines, tables of Arrow as Parquet, which has their types."""
+    tables, rows = _tables_or_rows(inputs)
+    if tables is None:
+        _spool(map(line_of, rows), store, spool)
+    else:
+        _spool(bytes_of_tables(tables), store, spool)
+    format_: Format = "python" if tables is None else "parquet"
     return JobInput(store=store, name=spool, label="records", format=format_, is_copy=True)
 
 
-def _is_table(inputs: object) -> bool:
-    return hasattr(inputs, "to_batches")
+def _tables_or_rows(inputs: Any) -> tuple[Iterable[Any] | None, Iterable[Any]]:
+    """One table, several (told by the first item), or rows."""
+    if is_table(inputs):
+        return [inputs], ()
+    items = iter(inputs)
+    first = list(islice(items, 1))
+    items = chain(first, items)
+    return (items, ()) if first and is_table(first[0]) else (None, items)
 
 
 def patterns_of(inputs: Inputs) -> list[str] | None:
@@ -144,13 +155,13 @@ def patterns_of(inputs: Inputs) -> list[str] | None:
     """
     if isinstance(inputs, str | Path):
         return [str(inputs)]
-    if _is_table(inputs):
+    if is_table(inputs):
         return None
     if isinstance(inputs, Mapping | bytes) or not isinstance(inputs, Iterable):
         said = "a single record" if isinstance(inputs, Mapping) else f"{inputs!r:.80}"
         raise InputError(
             f"the input is {said}",
-            hint="give a path, a list of paths, an iterable of dicts, or an Arrow table",
+            hint="give a path, a list of paths, an iterable of dicts, or Arrow tables",
         )
     if isinstance(inputs, Sequence) and all(isinstance(one, str | Path) for one in inputs):
         return [str(one) for one in inputs] or None
@@ -223,7 +234,7 @@ def _with_format(file: JobInput, wanted: str) -> JobInput:
     with closing(file.open()) as stream:
         stored = Stored(cast(BinaryIO, stream))
         text = decompressed(stored, file.label)
-        head = _head(text)
+        head = read_head(text)
     check_kind(file.label, head)
     format_ = cast(Format, wanted) if wanted != "auto" else detect_input(file.label, head)
     if format_ == "parquet" and text is not stored:
@@ -234,7 +245,8 @@ def _with_format(file: JobInput, wanted: str) -> JobInput:
     return msgspec.structs.replace(file, format=format_)
 
 
-def _head(text: Any) -> bytes:
+def read_head(text: ByteStream) -> bytes:
+    """The first bytes of a text, as many as `detect_input` makes use of."""
     head = b""
     while len(head) < HEAD_BYTES and (data := text.read(HEAD_BYTES - len(head))):
         head += data
@@ -275,9 +287,3 @@ def _spool(chunks: Iterable[bytes], store: Store, spool: str) -> None:
         copy.commit()
     finally:
         copy.discard()
-
-
-def _written(table: Any) -> Iterator[bytes]:
-    from textmill.records.parquet_writer import table_bytes
-
-    return table_bytes(table)

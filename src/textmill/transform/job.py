@@ -106,6 +106,11 @@ class JobFolder:
         return self.is_described and bool(self.part_names)
 
     @property
+    def _is_needed(self) -> bool:
+        """Whether the job would lose something with its folder: rows, or what it has announced."""
+        return self.is_described and bool(self.part_names or self.announced())
+
+    @property
     def is_described(self) -> bool:
         """Whether there is a job.json: the job is unfinished."""
         return self.store.stat(self._record) is not None
@@ -180,7 +185,8 @@ class JobFolder:
         self._logs, self._is_empty = None, False
 
     def leave(self) -> None:
-        """Let the lock go. The folder stays if it holds finished rows, else it is removed.
+        """Let the lock go. The folder stays if it holds finished rows, or if files have been put at
+        the output's names already; else it is removed.
 
         A folder that cannot be removed is left: why the run ends is what the user has to know.
         """
@@ -189,7 +195,7 @@ class JobFolder:
         try:
             with suppress(OutputError, InputError):
                 self._lock.check()
-                if not (self._is_empty or self.holds_rows):
+                if not (self._is_empty or self._is_needed):
                     self.remove()
         finally:
             self._lock.release()

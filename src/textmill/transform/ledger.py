@@ -18,12 +18,14 @@ from textmill.transform.job import JobFolder
 from textmill.transform.journal import JobJournal, Progressed, now
 from textmill.transform.parts import Part, PartWriter, Row
 from textmill.transform.windows import Window
+from textmill.words import counted
 
 
 class Progress(Struct):
     """How far a job is.
 
     rows: done so far, `resumed` of them by an earlier run. total: rows expected, None if unknown.
+    tokens: read and written for rows that this run finished.
     begun: rows of all windows that were opened; bad rows of a window are done before its good ones.
     codes: rows without a result, by error code; the engine has `failed` on so many of them.
     example: the error line of the first of them.
@@ -31,6 +33,7 @@ class Progress(Struct):
 
     rows: int = 0
     resumed: int = 0
+    tokens: int = 0
     begun: int = 0
     total: int | None = None
     ok: int = 0
@@ -60,6 +63,7 @@ class Progress(Struct):
         for row in rows:
             self.rows += 1
             self.resumed += resumed
+            self.tokens += 0 if resumed else row.inp + row.out
             if row.code:
                 self.codes[row.code] += 1
                 self.failed += row.failed
@@ -107,13 +111,14 @@ class ErrorBudget(Struct, frozen=True):
         if self.share is not None:
             if progress.total is None and not final and progress.rows < ENOUGH_ROWS:
                 return
-            expected = 0 if final else progress.total or 0  # blank lines are among them
+            expected = 0 if final else progress.total or 0
             limit = int(self.share * max(expected, progress.begun))
         if limit is None or progress.errors <= limit:
             return
+        seen = max(progress.rows, progress.begun)  # bad rows are done before the good ones
         causes = ", ".join(f"{code} {count}" for code, count in progress.codes.most_common())
         raise TooManyErrors(
-            f"{progress.errors} of the first {progress.rows} finished rows failed ({causes});"
+            f"{progress.errors:,} of the first {counted(seen, 'row')} failed ({causes});"
             f" --max-errors allows {limit}; for example {progress.example}",
             hint="finished rows are kept: the same line with a larger --max-errors goes on; with"
             " a mended input it is another job (--fresh)",

@@ -19,6 +19,7 @@ from textmill.records.formats import (
 )
 from textmill.records.jsonpath import Path as JsonPath
 from textmill.records.jsonpath import parse_path
+from textmill.storage.compress import compression
 from textmill.storage.connecting import StoreOptions
 from textmill.storage.opening import open_store
 from textmill.transform.inputs import JobInput
@@ -42,7 +43,7 @@ def output_shape(request: JobRequest, inputs: Sequence[JobInput]) -> OutputShape
     """The output's format and columns. Raises `UsageError` for what does not go together."""
     if request.format not in ("auto", *OUTPUT_FORMATS):
         raise UsageError(
-            f"there is no output format {request.format!r}",
+            f'there is no output format "{request.format}"',
             hint=f"the formats are: auto, {', '.join(OUTPUT_FORMATS)}",
         )
     if request.format == "auto":
@@ -50,6 +51,11 @@ def output_shape(request: JobRequest, inputs: Sequence[JobInput]) -> OutputShape
     else:
         found = cast(Format, request.format)
     check_format(found)
+    if found == "parquet" and compression(str(request.output)) != "none":
+        raise UsageError(
+            f"{request.output} would be a compressed Parquet file, which no reader opens",
+            hint="leave .gz or .zst out of its name: Parquet compresses its pages itself",
+        )
     setup = request.setup
     output_filter = None if request.output_filter is None else parse_path(request.output_filter)
     shaped = is_join(setup.join) or output_filter is not None
@@ -70,5 +76,5 @@ def job_folder(output: str | Path, options: StoreOptions) -> JobFolder:
     """The folder of the job with this output, a path or a URL. Raises `OutputError`."""
     text = str(output)
     if not text or text.endswith("/") or not Path(text).name:
-        raise OutputError(f"{text!r} is a folder", hint="give the name of a file in it")
+        raise OutputError(f'"{text}" is a folder', hint="give the name of a file in it")
     return JobFolder(*open_store(text, options))

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from textmill.transform.setup import SetupRequest
 
 ENGINE = "openai"
+ECHO = "echo"
 MAX_CONCURRENCY = 1024
 
 _FOR_SERVERS = {
@@ -30,7 +31,7 @@ _FOR_LOCAL_MODELS = {
 
 def is_remote(request: SetupRequest) -> bool:
     """Whether a server computes. The echo engine needs no model, so it asks nobody."""
-    return is_address(request.model) and request.engine != "echo"
+    return is_address(request.model) and request.engine != ECHO
 
 
 def check_flags(request: SetupRequest) -> None:
@@ -38,6 +39,12 @@ def check_flags(request: SetupRequest) -> None:
     if is_remote(request):
         _check_remote(request)
         return
+    if request.engine == ECHO and request.model is not None:
+        raise UsageError(
+            f"the echo engine answers each text with itself, so it cannot use the model"
+            f" {request.model}",
+            hint="leave --engine out to run the model, or --model to try a job without one",
+        )
     if request.engine == ENGINE:
         raise UsageError(
             "the openai engine needs the address of a server as model",

@@ -27,10 +27,8 @@ from textmill.records.prompt import parse_prompt
 from textmill.records.shape import Shape
 from textmill.transform.arguments import check_types
 from textmill.transform.plan import ModelIdentity
-from textmill.transform.remote import check_flags, is_remote, open_remote
+from textmill.transform.remote import ECHO, check_flags, is_remote, open_remote
 from textmill.transform.windows import Preparer
-
-ECHO = "echo"
 
 
 class SetupRequest(Struct, frozen=True, kw_only=True):

@@ -68,7 +68,7 @@ class JobStatus(Struct, frozen=True, kw_only=True):
     """Where one job stands. The fields are the keys of `textmill status --json`.
 
     output: the job's output, as a path or URL. state: see `State`; detail: how that is known.
-    counts: rows done. total: rows of the input, blank lines included; None if unknown.
+    counts: rows done. total: rows of the input; None if unknown.
     resumed: rows that an earlier run than the last one had done.
     rows_per_second, run_rows_per_second: of the last minute of the last run, and of all of it.
     eta_seconds: of a running job. began, updated: of the last run, its begin and last sign of life.

@@ -15,7 +15,7 @@ from textmill.engines.openai_api.conversation import Conversation, ServerOptions
 from textmill.engines.openai_api.engine import OpenAIEngine
 from textmill.engines.openai_api.verdicts import Fate, Reply, Trouble, judge
 from textmill.engines.openai_api.wire import read_models
-from textmill.errors import ModelError, ModelNotFound, UsageError
+from textmill.errors import EngineUnavailable, ModelError, ModelNotFound, UsageError
 
 _MAX_KEY_BYTES = 4096
 _MAX_NAME_CHARS = 200
@@ -34,7 +34,7 @@ def open_server(
     key_over_http: the key may be sent unencrypted to another machine.
     offline: refuse other machines.
     Raises `UsageError` for an address or key that cannot be used and for a model that has to be
-    named, `ModelError` when the server cannot be reached or refuses.
+    named, `ModelError` when the server refuses, `EngineUnavailable` when it is away or too busy.
     """
     address = parse_address(text)
     _check_network(address, offline=offline)
@@ -100,22 +100,29 @@ def _check_key(address: ServerAddress, key: str | None, *, over_http: bool) -> N
         )
 
 
+_PASSING = frozenset({Fate.AGAIN, Fate.HOLD})
+_AWAY = (
+    "is the address right, and is the server running? Once it is, run the same line again: finished"
+    " rows are kept"
+)
 _NAME_IT = "name the model: --model ADDRESS#model-name"
 
 
 def _chosen(address: ServerAddress, answer: Reply | Trouble, key: str | None) -> str:
     """The model that was named, or the only one that the server lists."""
     verdict = judge(answer)
+    message = printable(verdict.message, key)
     if isinstance(answer, Trouble):
-        hint = verdict.hint or "is the address right, and is the server running?"
-        raise ModelError(f"{address.base}: {answer.value}", hint=hint)
+        if verdict.fate in _PASSING:
+            raise EngineUnavailable(f"{address.base}: {message}", hint=_AWAY)
+        raise ModelError(f"{address.base}: {message}", hint=verdict.hint)
     if verdict.fate is Fate.STOP and answer.status != 404:
-        message = printable(verdict.message, key)
         raise ModelError(f"{address.base}: {message}", hint=verdict.hint)
     if address.model is not None:
         return address.model  # not every server lists its models, or all names they answer to
+    if verdict.fate in _PASSING:
+        raise EngineUnavailable(f"{address.base}/models: {message}", hint=_AWAY)
     if verdict.fate is not Fate.READ:
-        message = printable(verdict.message, key)
         raise ModelError(
             f"{address.base}/models: {message}",
             hint=f"most addresses end in /v1; if this server lists no models, {_NAME_IT}",
