@@ -48,7 +48,7 @@ $(VENV)/bin/python:
 	  echo "this Python has no venv module: install it (Debian: python3-venv)"; exit 1; }
 
 $(VENV)/run.stamp: pyproject.toml requirements/run.txt | $(VENV)/bin/python
-	@echo "Installing textmill and its locked dependencies (about 340 MB on disk) …"
+	@echo "Installing textmill and its locked dependencies (about 520 MB on disk) …"
 	@$(PIP) -r requirements/run.txt
 	@$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -56,3 +56,8 @@ def ratio(seconds: dict[str, list[float]], ours: str, theirs: str) -> float:
 def report(name: str, figures: dict[str, object]) -> None:
     """One line of JSON."""
     print(json.dumps({"benchmark": name, **machine(), **figures}))
+
+
+def read_records() -> list[dict]:
+    """All demo records."""
+    return [json.loads(line) for line in DATA.read_text("utf-8").splitlines()]

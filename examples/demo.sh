@@ -12,7 +12,9 @@ show() {
 
 show textmill run "$data" -o "$folder/predict.jsonl" --model demo \
   --prompt "Briefly summarize this text: {document}"
-show textmill score "$folder/predict.jsonl" "$data" --ref summary
+show textmill score "$folder/predict.jsonl" "$data" --ref summary \
+  --report "$folder/report.html" >"$folder/scores.txt"
+sed '$d' "$folder/scores.txt" | sed '$d'  # the page and what it says come last
 
 printf '\nThe first three records, unselected:\n'
 "$BIN/python" "$(dirname "$0")/first_three.py" "$data" "$folder/predict.jsonl"
@@ -23,7 +25,10 @@ What to type next:
   . .venv/bin/activate
   textmill run $data -o $folder/beam4.jsonl --model demo \\
       --prompt "Briefly summarize this text: {document}" --set num_beams=4
-  textmill score $folder/beam4.jsonl $data --ref summary
+  textmill score $folder/beam4.jsonl $data --ref summary --by section \\
+      --baseline $folder/predict.jsonl --report $folder/beam4.html
   textmill models list          # models by name; any Hugging Face repository or folder works too
   textmill run --help
+
 EOF
+tail -n 2 "$folder/scores.txt"

@@ -12,6 +12,7 @@ SRC = Path(__file__).parent.parent / "src" / "textmill"
 BASE = {"core", "errors", "telemetry", "words"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    "html": set(),
     "words": set(),
     "core": {"errors"},
     "telemetry": {"core", "errors"},
@@ -23,14 +24,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engines": BASE | {"params", "storage", "records", "catalog"},
     "batching": BASE | {"engines.base"},
     "transform": BASE | {"params", "storage", "records", "catalog", "engines", "batching"},
-    "serving": BASE | {"params", "storage", "records", "catalog", "engines", "batching"},
-    "evaluation": BASE | {"records", "storage"},
+    "serving": BASE | {"params", "storage", "records", "catalog", "engines", "batching"} | {"html"},
+    "evaluation": BASE | {"records", "storage", "html"},
+    "report": BASE | {"evaluation", "html"},
     "api": BASE
     | {"params", "storage", "records", "catalog", "engines", "batching"}
-    | {"transform", "serving", "evaluation", "settings"},
+    | {"transform", "serving", "evaluation", "report", "settings"},
     "gateway": BASE | {"api", "params", "records", "storage", "catalog", "transform", "serving"},
     "cli": BASE
-    | {"api", "settings", "params", "catalog", "transform", "serving", "evaluation", "gateway"},
+    | {"api", "settings", "params", "catalog", "transform", "serving", "evaluation"}
+    | {"report", "gateway"},
     "testing": BASE | {"engines", "storage", "batching", "records", "params"},
 }
 
@@ -51,6 +54,7 @@ ONLY_IN: dict[str, set[str]] = {
     "uvicorn": {"serving", "gateway"},
     "botocore": {"gateway"},
     "cyclopts": {"cli"},
+    "html": {"html"},  # the standard library's: there is one escaper
     "pickle": set(),
     "tarfile": set(),
 }

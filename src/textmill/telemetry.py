@@ -21,6 +21,7 @@ _LIBRARIES = (
     "huggingface_hub",
     "msgspec",
     "numpy",
+    "openvino",
     "pyarrow",
     "tokenizers",
     "zstandard",

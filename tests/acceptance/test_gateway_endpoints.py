@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ pytest.importorskip("textmill.cli.serve", reason="this version has no textmill s
 from botocore.exceptions import ClientError
 
 from support.gateway import Running, gateway, make_model
+from support.waiting import wait_for as wait_until
 
 VARIANT = {
     "VariantName": "AllTraffic",
@@ -60,11 +63,11 @@ def served(tmp_path_factory):
         yield running
 
 
-def ask(running, body, **more):
+def ask(running, body, name="e", **more):
     client = running.client("sagemaker-runtime")
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     said = {"ContentType": "application/json", **more}
-    return client.invoke_endpoint(EndpointName="e", Body=data, **said)
+    return client.invoke_endpoint(EndpointName=name, Body=data, **said)
 
 
 def test_the_articles_real_time_batch(served):
@@ -132,7 +135,8 @@ def test_an_endpoint_answers_while_it_is_updated_and_cleaned_up_around(served):
 
 def pids(state):
     """Of the processes behind endpoints, as each has written it down."""
-    return [int(lock.read_text()) for lock in (state / "endpoints").glob("*/serve.lock")]
+    written = [lock.read_text() for lock in (state / "endpoints").glob("*/serve.lock")]
+    return [int(pid) for pid in written if pid]
 
 
 def is_gone(pid):
@@ -150,10 +154,10 @@ def test_a_process_that_dies_is_followed_by_another(served):
         time.sleep(0.05)
     (pid,) = pids(served.state)
     os.kill(pid, signal.SIGKILL)
-    sagemaker = served.client("sagemaker")
-    wait(sagemaker, "e", "SystemUpdating")
-    wait(sagemaker, "e", "InService")
-    assert pids(served.state) != [pid]
+    while pids(served.state) in ([], [pid]):
+        assert time.monotonic() < deadline + 60
+        time.sleep(0.05)
+    wait(served.client("sagemaker"), "e", "InService")
     assert ask(served, {"text_inputs": "abcdef"})["Body"].read()
 
 
@@ -176,20 +180,57 @@ def create(running):
 
 
 @pytest.mark.full
-def test_a_gateway_killed_in_the_middle_of_a_deploy_finishes_it(tmp_path):
-    state = tmp_path / "state"
+@pytest.mark.parametrize("seed", range(5))
+def test_deploys_are_finished_whenever_the_gateway_is_killed(tmp_path, seed):
+    """Ten deploys, and a kill at a random moment of each: one process serves each endpoint."""
+    state, rng = tmp_path / "state", random.Random(seed)
     running = Running(state, "--engine", "echo")
     try:
-        create(running)
-        for seconds in (0, 0.1, 0.3, 0.6, 1):
-            time.sleep(seconds)
+        names = [f"e{n}" for n in range(10)]
+        for number, name in enumerate(names, 1):
+            sagemaker = running.client("sagemaker")
+            make_model(sagemaker, name, HYPER_PARAMS=f"{{'max_new_tokens': {number}}}")
+            configure(sagemaker, name, name)
+            sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
+            time.sleep(rng.random())
             running.kill()
             running = Running(state, "--engine", "echo")
-        wait(running.client("sagemaker"), "e", "InService")
-        assert ask(running, {"text_inputs": "x"})["Body"].read()
-        assert len(pids(state)) == 1
+        for name in names:
+            found = wait(running.client("sagemaker"), name, "InService", "Failed", seconds=120)
+            assert found["EndpointStatus"] == "InService", found
+        served = pids(state)
+        assert len(set(served)) == len(names)
+        assert ask(running, {"text_inputs": "x"}, name="e3")["Body"].read()
     finally:
         running.stop()
+    assert all(is_gone(pid) for pid in served)
+
+
+def test_endpoints_of_one_model_share_a_process_and_rest_until_they_are_called(tmp_path):
+    state = tmp_path / "state"
+    with gateway(state, "--engine", "echo", "--idle", "0.7") as running:
+        create(running)
+        sagemaker = running.client("sagemaker")
+        wait(sagemaker, "e", "InService")
+        sagemaker.create_endpoint(EndpointName="f", EndpointConfigName="c")
+        wait(sagemaker, "f", "InService")
+        (pid,) = pids(state)
+        sagemaker.delete_endpoint(EndpointName="e")
+        waiter = sagemaker.get_waiter("endpoint_deleted")
+        waiter.wait(EndpointName="e", WaiterConfig={"Delay": 0.2, "MaxAttempts": 100})
+        assert ask(running, {"text_inputs": "x"}, name="f")["Body"].read()
+        assert pids(state) == [pid]
+        wait_until(lambda: is_gone(pid))
+        assert sagemaker.describe_endpoint(EndpointName="f")["EndpointStatus"] == "InService"
+        with ThreadPoolExecutor() as pool:  # all of them wake one process
+            asked = [pool.submit(ask, running, {"text_inputs": "x"}, "f") for _ in range(4)]
+            assert [json.loads(one.result()["Body"].read()) for one in asked] == [
+                {"generated_texts": ["x"]}
+            ] * 4
+        (other,) = pids(state)
+        assert other != pid
+        assert sagemaker.describe_endpoint(EndpointName="f")["EndpointStatus"] == "InService"
+    assert is_gone(other)
 
 
 def test_an_endpoint_outlives_a_killed_gateway_and_comes_back_after_an_ended_one(tmp_path):

@@ -5,7 +5,10 @@ The notebook has an environment of its own, with the SageMaker SDK and without t
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -90,8 +93,33 @@ def native_scores(folder):
     return scored.out
 
 
+def check_against_native(printed, folder):
+    """The notebook's scores and texts are those of the same job run natively."""
+    assert rouge(printed)
+    assert rouge(printed) == rouge(native_scores(folder))
+    ours = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
+    native = [json.loads(line) for line in (folder / "native.jsonl").read_text().splitlines()]
+    assert [(one["id"], [one["prediction"]]) for one in ours] == [
+        (one["id"], one["generated_texts"]) for one in native
+    ]
+
+
 def rouge(text):
     return [line.split() for line in text.splitlines() if line.strip().startswith("rouge")]
+
+
+def code_of(text):
+    """Lines of Python without headings, which are comments in a script and cells in a notebook."""
+    heading = re.compile(r"# (\d\. .*|Clean up)")
+    return [line for line in text.splitlines() if line.strip() and not heading.fullmatch(line)]
+
+
+def test_notebook_and_script_are_the_same():
+    cells = json.loads(NOTEBOOK.with_suffix(".ipynb").read_text("utf-8"))["cells"]
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    script = NOTEBOOK.read_text("utf-8")
+    assert code_of(code) == code_of(script.split('"""', 2)[2])
+    assert "delete_endpoint" in code
 
 
 def check_clean_up(served):
@@ -108,8 +136,7 @@ def check_clean_up(served):
 def test_the_notebook_as_it_stands(served, tmp_path, sdk):
     """All waits included, which the SDK makes at least a minute long."""
     printed = run(sdk, NOTEBOOK.read_text(), served, tmp_path)
-    assert rouge(printed)
-    assert rouge(printed) == rouge(native_scores(tmp_path))
+    check_against_native(printed, tmp_path)
     check_clean_up(served)
 
 
@@ -118,9 +145,41 @@ def test_the_notebook_without_its_waits(served, tmp_path, sdk):
     """ROUGE over the downloaded output is that of the same job run natively, the endpoint answers,
     nothing is left, and every connection that the notebook makes is to the gateway."""
     printed = run(sdk, WATCH + QUICK + NOTEBOOK.read_text() + WATCHED, served, tmp_path)
-    assert rouge(printed)
-    assert rouge(printed) == rouge(native_scores(tmp_path))
+    check_against_native(printed, tmp_path)
     check_clean_up(served)
+
+
+INSIDE = """
+set -e
+ip link set lo up
+test -z "$(ip route)"
+textmill gateway --port 8088 --state "$PWD/state" > gateway.log 2>&1 &
+until grep -q serving gateway.log; do sleep 0.1; done
+"$NOTEBOOK_PYTHON" notebook.py
+kill $!
+wait
+"""
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("sdk", [NEW, OLD])
+def test_the_whole_flow_where_there_is_no_network(tmp_path, sdk):
+    """Gateway, job, endpoint and notebook in a network namespace that has no route."""
+    alone = ["unshare", "--map-root-user", "--net"]
+    if not shutil.which("unshare") or subprocess.run([*alone, "true"], check=False).returncode:
+        pytest.skip("this system gives no network namespaces to its users")
+    (tmp_path / "inside.sh").write_text(INSIDE)
+    (tmp_path / "notebook.py").write_text(QUICK + NOTEBOOK.read_text())
+    shutil.copy(DATA, tmp_path / "packages.jsonl")
+    done = shell(
+        f"exec {' '.join(alone)} sh inside.sh",
+        "http://127.0.0.1:8088",
+        tmp_path,
+        RECORDS=RECORDS,
+        NOTEBOOK_PYTHON=str(program(sdk)),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    check_against_native(done.stdout, tmp_path)
 
 
 JUMPSTART = """

@@ -90,6 +90,15 @@ class StoreMachine(RuleBasedStateMachine):
             target.commit()
             self.files[name], self.target = written + data, None
 
+    @rule(data=DATA)
+    def commit_target_unless_taken(self, data: bytes) -> None:
+        if self.target:
+            name, target, written = self.target
+            target.write(data)
+            assert target.commit(replace=False) == (name not in self.files)
+            self.files.setdefault(name, written + data)
+            self.target = None
+
     @rule()
     def drop_target(self) -> None:
         if self.target:

@@ -230,6 +230,22 @@ def test_a_target_replaces_what_had_its_name(store: Store) -> None:
     assert store.names("") == ["file"]
 
 
+@pytest.mark.parametrize("size", [4, 20 * MIB], ids=["small", "in parts"])
+def test_a_target_that_may_not_replace_leaves_what_is_there(store: Store, size: int) -> None:
+    """Though it came after the target was begun."""
+    data = os.urandom(size)
+    first, late = store.target("file"), store.target("other")
+    first.write(data)
+    assert first.commit(replace=False)
+    late.write(data)
+    assert store.create("other", b"somebody's")
+    assert not late.commit(replace=False)
+    late.discard()
+    assert content(store, "file") == data
+    assert store.read("other") == b"somebody's"
+    assert store.names("") == ["file", "other"]
+
+
 def test_a_discarded_target_leaves_nothing(store: Store) -> None:
     store.replace("file", b"before")
     target = store.target("file")

@@ -317,9 +317,10 @@ def test_processes_that_convert_one_model_at_once_all_get_it(tmp_path: Path) -> 
     program = (
         "import sys; from pathlib import Path;"
         "from textmill.engines.checkpoint import open_checkpoint;"
-        "from textmill.engines.ct2.cache import cached_model, _is_intact;"
+        "from textmill.engines.converted import is_intact;"
+        "from textmill.engines.ct2.cache import cached_model;"
         "entry = cached_model(open_checkpoint(Path(sys.argv[1])), 'int8', Path(sys.argv[2]));"
-        "assert _is_intact(entry); print(entry)"
+        "assert is_intact(entry); print(entry)"
     )
     command = [sys.executable, "-c", program, str(tiny_model("t5")), str(tmp_path)]
 

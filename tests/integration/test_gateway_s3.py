@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from support.gateway import gateway
 from textmill.gateway.s3.bodies import Frames
+from textmill.gateway.s3.disk import Body, Condition, Disk
 from textmill.gateway.s3.keys import key_of, path_of
 from textmill.gateway.wire.faults import AwsError
 
@@ -171,6 +172,30 @@ def test_lists_come_in_pages_and_folders(s3):
     assert sum(len(keys(page)) for page in old) == 12
 
 
+LISTED = st.lists(
+    st.text("ab./-!%é\x01", min_size=1, max_size=6).filter(lambda key: key.strip("/")), max_size=12
+)
+
+
+@settings(max_examples=150)
+@given(LISTED, st.text("ab./é", max_size=3), st.text("ab./é!", max_size=3))
+def test_a_listing_is_every_key_that_fits_in_order(tmp_path_factory, wanted, prefix, after):
+    disk = Disk(tmp_path_factory.mktemp("listing"))
+    disk.make_bucket("bucket")
+    there = set()
+    for key in wanted:
+        path = disk.new_file()
+        path.write_bytes(b"")
+        try:
+            disk.put("bucket", key, Body(path, 0, "0"), metadata={}, condition=Condition())
+            there.add(key)
+        except AwsError:  # a file is where a folder would have to be
+            path.unlink()
+    fitting = [key for key in there if key.startswith(prefix) and key.encode() > after.encode()]
+    found = [key for key, _ in disk.listing("bucket", prefix, after)]
+    assert found == sorted(fitting, key=str.encode)
+
+
 def test_conditional_writes(s3):
     put = {"Bucket": "bucket", "Key": "conditional"}
     etag = s3.put_object(**put, Body=b"1", IfNoneMatch="*")["ETag"]
@@ -178,6 +203,41 @@ def test_conditional_writes(s3):
     s3.put_object(**put, Body=b"3", IfMatch=etag)
     assert code(s3.put_object, **put, Body=b"4", IfMatch=etag) == "PreconditionFailed"
     assert s3.get_object(**put)["Body"].read() == b"3"
+
+
+def test_objects_are_copied_whole_and_in_parts(s3, tmp_path):
+    """As copy_object, and as `aws s3 mv` copies what is large."""
+    data = os.urandom(11 * MIB)
+    s3.put_object(Bucket="bucket", Key="copy/é 1", Body=data, Metadata={"a": "b"})
+    source = {"Bucket": "bucket", "Key": "copy/é 1"}
+    config = TransferConfig(multipart_threshold=5 * MIB, multipart_chunksize=5 * MIB)
+    s3.copy(source, "bucket", "copy/parts", Config=config)
+    etag = s3.copy_object(Bucket="bucket", Key="copy/whole", CopySource=source)["CopyObjectResult"]
+    for key in ("copy/parts", "copy/whole"):
+        assert s3.get_object(Bucket="bucket", Key=key)["Body"].read() == data
+    head = s3.head_object(Bucket="bucket", Key="copy/whole")
+    assert (head["ETag"], head["Metadata"]) == (etag["ETag"], {"a": "b"})
+    new = {"MetadataDirective": "REPLACE", "Metadata": {"c": "d"}, "ContentType": "text/x"}
+    s3.copy_object(Bucket="bucket", Key="copy/whole", CopySource=source, **new)
+    head = s3.head_object(Bucket="bucket", Key="copy/whole")
+    assert (head["ContentType"], head["Metadata"]) == ("text/x", {"c": "d"})
+    to = {"Bucket": "bucket", "Key": "copy/never"}
+    assert code(s3.copy_object, **to, CopySource={**source, "Key": "none"}) == "NoSuchKey"
+    assert code(s3.copy_object, **to, CopySource={**source, "Bucket": "none"}) == "NoSuchBucket"
+    for name in ("bucket/../../etc/passwd", "../etc/passwd", "/etc/passwd"):
+        assert code(s3.copy_object, **to, CopySource=name) in {
+            "NoSuchKey",
+            "NoSuchBucket",
+            "InvalidBucketName",
+        }
+    wrong = {"CopySource": source, "CopySourceIfMatch": '"0"'}
+    assert code(s3.copy_object, **to, **wrong) == "PreconditionFailed"
+    upload = s3.create_multipart_upload(**to)["UploadId"]
+    part = {**to, "UploadId": upload, "PartNumber": 1, "CopySource": source}
+    assert code(s3.upload_part_copy, **part, CopySourceRange="bytes=5-99999999") == (
+        "InvalidArgument"
+    )
+    assert code(s3.head_object, **to) == "404"
 
 
 def test_files_that_are_put_into_the_folder_are_objects(served, s3):
@@ -191,6 +251,16 @@ def test_files_that_are_put_into_the_folder_are_objects(served, s3):
     assert "dropped/in.jsonl" in keys(s3.list_objects_v2(Bucket="bucket", Prefix="dropped/"))
     assert not [k for k in keys(s3.list_objects_v2(Bucket="bucket")) if "passwd" in k]
     assert code(s3.put_object, Bucket="bucket", Key="dropped/out/x", Body=b"") == "InvalidRequest"
+    behind = served.buckets.parent / "behind"
+    behind.mkdir()
+    (behind / "file").write_bytes(b"not in the store")
+    (folder / "away").symlink_to(behind)
+    assert code(s3.get_object, Bucket="bucket", Key="dropped/away/file") == "NoSuchKey"
+    assert keys(s3.list_objects_v2(Bucket="bucket", Prefix="dropped/away/")) == []
+    s3.delete_object(Bucket="bucket", Key="dropped/away/file")
+    assert (behind / "file").exists()
+    (behind / "file").unlink()
+    behind.rmdir()
 
 
 def request(served, method, path, body=b"", **headers):

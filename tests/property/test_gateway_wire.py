@@ -271,6 +271,21 @@ def test_wrong_types_are_serialization_errors(path, value):
     assert refusal(with_member(path, value)).code == "SerializationException"
 
 
+@pytest.mark.parametrize("digits", [30, 400, 10_000])
+@pytest.mark.parametrize("member", ["InitialVariantWeight", "InitialInstanceCount", "ModelName"])
+def test_numbers_of_many_digits_are_numbers_or_errors(member, digits):
+    body = b'{"EndpointConfigName": "c", "ProductionVariants": [{"VariantName": "v", "%b": 1%b}]}'
+    sent = body % (member.encode(), b"0" * digits)
+    destination = Destination("sagemaker", "CreateEndpointConfig")
+    if (member, digits) == ("InitialVariantWeight", 30):
+        found = reading.json_parameters(destination, sent)
+        assert found["ProductionVariants"][0][member] == 1e30
+        return
+    with pytest.raises(AwsError) as caught:
+        reading.json_parameters(destination, sent)
+    assert caught.value.code == "SerializationException"
+
+
 @pytest.mark.parametrize("body", [b"{", b"[]", b"null", b"1", b"\xff", b"[" * 200_000])
 def test_a_body_that_is_no_object_is_a_serialization_error(body):
     with pytest.raises(AwsError) as caught:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +41,14 @@ def textmill(
     stdin: bytes | None = None,
     env: dict[str, str] | None = None,
     timeout: float = 120,
+    prefix: Sequence[str] = (),
 ) -> Ran:
-    """Run `textmill` with these arguments; fails the test if it prints a traceback."""
+    """Run `textmill` with these arguments; fails the test if it prints a traceback.
+
+    prefix: a command to run it by.
+    """
     done = subprocess.run(
-        [sys.executable, "-m", "textmill", *map(str, arguments)],
+        [*prefix, sys.executable, "-m", "textmill", *map(str, arguments)],
         cwd=cwd,
         input=stdin,
         env=env or environment(),

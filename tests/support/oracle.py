@@ -36,6 +36,7 @@ def generation_config(params: Params, pad: int) -> GenerationConfig:
             "early_stopping",
             "no_repeat_ngram_size",
             "repetition_penalty",
+            "renormalize_logits",
             "forced_bos_token_id",
             "forced_eos_token_id",
             "decoder_start_token_id",

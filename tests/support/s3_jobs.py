@@ -38,6 +38,10 @@ class Prefix:
         found = self._client.get_object(Bucket=BUCKET, Key=self._name + name)
         return bytes(found["Body"].read())
 
+    def remove(self, name: str) -> None:
+        """Delete an object."""
+        self._client.delete_object(Bucket=BUCKET, Key=self._name + name)
+
     def json(self, name: str) -> Any:
         """A JSON object."""
         return json.loads(self.get(name))

@@ -55,12 +55,12 @@ def test_every_model_of_the_catalog_has_its_archive():
 
     for id_, all_ in versions().items():
         for version in all_:
-            spec = json.loads(catalog_object("", f"community_models/{id_}/specs_v{version}.json"))
-            data = catalog_object("", spec["hosting_prepacked_artifact_key"])
+            spec = json.loads(catalog_object(f"community_models/{id_}/specs_v{version}.json"))
+            data = catalog_object(spec["hosting_prepacked_artifact_key"])
             assert json.loads(extracted(data)[POINTER]) == {"model": f"{id_}@{version}"}
-            assert "inference.py" in extracted(catalog_object("", spec["hosting_script_key"]))
+            assert "inference.py" in extracted(catalog_object(spec["hosting_script_key"]))
     prepack = "huggingface-infer/prepack/v9.9.9/infer-prepack-"
-    assert catalog_object("", f"{prepack}huggingface-text2text-flan-t5-base.tar.gz") is None
+    assert catalog_object(f"{prepack}huggingface-text2text-flan-t5-base.tar.gz") is None
 
 
 def test_other_archives_name_no_model(tmp_path):

@@ -13,7 +13,7 @@ import pytest
 import textmill
 from support.permissions import ordinary_user
 from textmill.errors import OutputError
-from textmill.storage.atomic import AtomicFile, write_atomic
+from textmill.storage.atomic import UNFINISHED_SUFFIX, AtomicFile, write_atomic
 from textmill.storage.base import input_errors, output_errors
 
 SOURCE = str(Path(textmill.__file__).parent.parent)
@@ -192,3 +192,13 @@ def test_the_cause_is_kept() -> None:
     with pytest.raises(Exception, match="in cannot be read: gone") as caught, input_errors("in"):
         raise cause
     assert caught.value.__cause__ is cause
+
+
+def test_a_run_killed_between_link_and_unlink_does_not_empty_what_it_committed(tmp_path):
+    output = tmp_path / "out"
+    output.write_bytes(b"committed")
+    (tmp_path / f"out{UNFINISHED_SUFFIX}").hardlink_to(output)
+    file = AtomicFile(str(output))
+    assert output.read_bytes() == b"committed"
+    file.discard()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]

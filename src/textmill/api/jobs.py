@@ -9,12 +9,14 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from textmill.api.reporting import check_page, job_report, write_page
 from textmill.api.stores import store_options
 from textmill.catalog.fetch import Transfer
 from textmill.engines.isolated import DEFAULT_TIMEOUT_S
 from textmill.errors import ErrorCode, UsageError
 from textmill.settings import find_api_key, read_settings
 from textmill.storage.decompress import text_lines
+from textmill.storage.local import LocalStore
 from textmill.storage.opening import is_url
 from textmill.transform.arguments import merged
 from textmill.transform.commit import Totals
@@ -113,6 +115,7 @@ def run(
     timeout: float | None = DEFAULT_TIMEOUT_S,
     fresh: bool = False,
     retry_failed: bool = False,
+    report: str | Path | None = None,
     offline: bool = False,
     endpoint_url: str | None = None,
     home: Path | None = None,
@@ -129,6 +132,7 @@ def run(
     output: where results go, a path or a URL; OUT.errors.jsonl and OUT.manifest.json appear
         beside it.
     **params (or `parameters`): generation parameters, as in `max_new_tokens=50`.
+    report: an HTML page of the job to write: one file that needs no network.
     api_key: of a server; by default what OPENAI_API_KEY says.
     on_progress, on_start, on_transfer: called as rows finish, when the job is ready, and while a
     model is downloaded. The other arguments are the flags of `textmill run`.
@@ -176,11 +180,25 @@ def run(
         stores=store_options(endpoint_url, inputs, output),
         command=command,
     )
+    if report:
+        named = JobFolder(LocalStore(Path()), str(output))
+        check_page(report, [*named.outputs, *_paths(inputs)])
     with Prepared(request) as prepared:
         if on_start:
             on_start(prepared)
         manifest, already_done = prepared.execute(on_progress or _silent)
-    return Job(prepared.folder, manifest, already_done=already_done)
+    job = Job(prepared.folder, manifest, already_done=already_done)
+    if report:
+        write_page(report, job_report(job))
+    return job
+
+
+def _paths(inputs: Inputs) -> list[str]:
+    """The inputs that are named, globs and folders as they are."""
+    if isinstance(inputs, str | Path):
+        return [str(inputs)]
+    several = inputs if isinstance(inputs, Sequence) else ()
+    return [str(one) for one in several if isinstance(one, str | Path)]
 
 
 def _silent(progress: Progress) -> None:

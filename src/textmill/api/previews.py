@@ -160,9 +160,9 @@ def _preview(job: JobRequest) -> Preview:
     with tempfile.TemporaryDirectory(prefix="textmill-") as folder:
         store = LocalStore(Path(folder))
         found = find_inputs(job.inputs, store, "input.jsonl", job.read_options())
-        shaped = output_shape(job, found).setup
-        check_columns(found, shape_of(shaped), sample=job.sample)
-        with Setup(shaped) as setup:
+        shaped = output_shape(job, found)
+        check_columns(found, shape_of(shaped.setup), shaped.filter, sample=job.sample)
+        with Setup(shaped.setup, shaped.filter) as setup:
             digests = RowReader(found, setup.shape, sample=None).digests()
             limit = min(job.sample or EXAMINED_ROWS, EXAMINED_ROWS)
             reader = RowReader(found, setup.shape, sample=limit)

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import msgspec
 
+from textmill.api.reporting import check_page, command_line, score_report, write_page
 from textmill.catalog.datasets import expand_folder, fetch_dataset, is_dataset
 from textmill.catalog.fetch import Transfer
 from textmill.catalog.hub import Hub
 from textmill.errors import InputError
 from textmill.evaluation.results import Scores
 from textmill.evaluation.score import How, Mean, Missing, Sides, evaluate
+from textmill.evaluation.tokens import DEFAULT_TOKENIZER
 from textmill.settings import read_settings
 from textmill.storage.opening import is_url
 
@@ -35,6 +37,7 @@ def score(
     mean: Mean = "exact",
     samples: int = 1000,
     seed: int = 12345,
+    report: Path | str | None = None,
     offline: bool = False,
     home: Path | None = None,
     on_transfer: Callable[[Transfer], None] | None = None,
@@ -63,13 +66,17 @@ def score(
         (fail).
     mean: exact, or bootstrap-median, which is what `evaluate` gives for ROUGE.
     samples: how often the records are drawn again for intervals; 0 for none. seed: of the draws.
+    report: an HTML page to write: one file that needs no network.
     offline, home, on_transfer: as in `run`.
 
     Raises `InputError` for files that cannot be read or joined, `ParameterError` for values that
-    cannot be, and `UsageError` where a metric needs a library that is not installed.
+    cannot be, `OutputError` where the report cannot be written, and `UsageError` where a metric
+    needs a library that is not installed.
     """
     given = [references] if isinstance(references, str | Path) else list(references)
     _refuse_stores([predictions, *([baseline] if baseline else []), *given])
+    if report:
+        check_page(report, [predictions, *([baseline] if baseline else []), *given])
     files: list[Path] = []
     for one in map(str, given):
         if is_dataset(one):
@@ -93,7 +100,35 @@ def score(
             seed=seed,
         ),
     )
-    return msgspec.structs.replace(scores, references=", ".join(map(str, given)))
+    scores = msgspec.structs.replace(scores, references=", ".join(map(str, given)))
+    if report:
+        flags = {
+            "on": (on, "id"),
+            "pred": (pred, None),
+            "ref": (ref, None),
+            "source": (source, None),
+            "metric": (metrics, None),
+            "stemmer": (stemmer, False),
+            "tokenizer": (tokenizer, DEFAULT_TOKENIZER),
+            "baseline": (baseline, None),
+            "baseline_pred": (baseline_pred, None),
+            "by": (tuple(by), ()),
+            "missing": (missing, "zero"),
+            "mean": (mean, "exact"),
+            "samples": (samples, 1000),
+            "seed": (seed, 12345),
+            "report": (report, None),
+        }
+        from textmill.evaluation.highlight import Overlap
+
+        page = score_report(
+            scores,
+            [Path(predictions), *([Path(baseline)] if baseline else []), *files],
+            overlap=Overlap(tokenizer, stemmer=stemmer),
+            command=command_line(["score", str(predictions), *map(str, given)], flags),
+        )
+        write_page(report, page)
+    return scores
 
 
 def _refuse_stores(files: Sequence[Path | str]) -> None:

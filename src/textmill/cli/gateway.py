@@ -31,6 +31,7 @@ def gateway(
     precision: str = "auto",
     threads: int | None = None,
     allow_download: Annotated[bool, Flag] = False,
+    idle: float | None = None,
     account: str = "000000000000",
 ) -> int:
     """Serve SageMaker's API (`HELP` is the text of its page).
@@ -61,6 +62,9 @@ def gateway(
     allow_download
         Fetch a model that a request names and that is not in the cache. Otherwise the job fails:
         textmill models fetch NAME.
+    idle
+        Seconds without a call after which an endpoint's process ends; the next call waits until
+        it is started again. Never by default.
     account
         Number of the account that clients see, twelve digits.
     """
@@ -84,6 +88,7 @@ def gateway(
         precision=precision,
         threads=threads,
         download=allow_download and not settings.offline,
+        idle=idle,
         account=account,
         region=settings.s3_region or "us-east-1",
     )

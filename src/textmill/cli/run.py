@@ -42,6 +42,7 @@ def run(
     dry_run: Annotated[bool, Flag] = False,
     fresh: Annotated[bool, Flag] = False,
     retry_failed: Annotated[bool, Flag] = False,
+    report: str | None = None,
     offline: Annotated[bool, Flag] = False,
     endpoint_url: str | None = None,
     quiet: Annotated[bool, Flag] = False,
@@ -120,6 +121,8 @@ def run(
     retry_failed
         Compute the rows again that failed in the engine (oom, engine_error, timeout, crashed), of
         an unfinished job or a finished one; all other results stay.
+    report
+        HTML page of the job to write: one file that needs no network.
     offline
         Never ask the network for a model.
     endpoint_url
@@ -186,10 +189,13 @@ def run(
             max_errors=max_errors,
             fresh=fresh,
             retry_failed=retry_failed,
+            report=report,
             command=["textmill", *sys.argv[1:]],
             on_progress=screen.update,
             on_start=screen.start,
         )
     with suppress(OSError, ValueError, AttributeError):  # the job is done, whoever reads of it
         display.summary(job)
+        if report:
+            print(f"report    {report}")
     return 0 if job.counts.ok == job.counts.rows else 3

@@ -31,6 +31,7 @@ def score(
     samples: int = 1000,
     seed: int = 12345,
     json: Annotated[bool, Flag] = False,
+    report: Path | None = None,
     offline: Annotated[bool, Flag] = False,
 ) -> int:
     """Score predictions (`textmill.cli.app` holds the text of its page).
@@ -75,6 +76,8 @@ def score(
         Of the draws.
     json
         Print everything as JSON.
+    report
+        HTML page to write: one file that needs no network.
     offline
         Never ask the network for a data set.
     """
@@ -86,6 +89,7 @@ def score(
     options: dict[str, Any] = {"offline": offline or settings.offline, "home": settings.home}
     options |= {"baseline": baseline, "baseline_pred": baseline_pred, "by": by or ()}
     options |= {"missing": missing, "mean": mean, "samples": samples, "seed": seed}
+    options |= {"report": report}
     options |= {"metrics": metric, "stemmer": stemmer, "tokenizer": tokenizer}
     with display.downloads(references, quiet=False) as options["on_transfer"]:
         scores = textmill.score(
@@ -99,4 +103,6 @@ def score(
         from textmill.cli import score_view
 
         sys.stdout.write(score_view.scores_text(scores, slices=bool(by)))
+        if report:
+            sys.stdout.write(score_view.report_text(scores, str(report)))
     return 0

@@ -9,6 +9,7 @@ from textmill.cli.runner import printable
 from textmill.evaluation.join import Counts
 from textmill.evaluation.notebook import interval, number
 from textmill.evaluation.results import Baseline, Scores, Slice
+from textmill.report.scoring import headline
 from textmill.words import counted
 
 MAX_MOVED = 3
@@ -18,6 +19,11 @@ MAX_MOVED = 3
 def scores_text(scores: Scores, *, slices: bool) -> str:
     """Counts, scores, comparison, slices if they are wanted, notes."""
     return "".join(f"{_one_line(line)}\n" for line in _lines(scores, slices=slices))
+
+
+def report_text(scores: Scores, path: str) -> str:
+    """Where the report is, and what it says above all."""
+    return f"\n{_one_line(headline(scores))}\nreport    {_one_line(path)}\n"
 
 
 def _one_line(text: str) -> str:

@@ -105,7 +105,6 @@ def _load_ct2(order: _Order) -> LoadedModel:
     from textmill.engines.ct2.cache import cached_model
     from textmill.engines.ct2.rules import Ct2Rules
     from textmill.engines.ct2.spec import PRECISIONS
-    from textmill.engines.tokenizing import open_tokenizer
 
     precision = _precision(order, "ct2", PRECISIONS)
     if order.folder is None:
@@ -126,8 +125,50 @@ def _load_ct2(order: _Order) -> LoadedModel:
         parallel=workers,
         timeout_s=order.timeout_s,
     )
+    return _loaded(checkpoint, engine, order.folder)
+
+
+def _load_openvino(order: _Order) -> LoadedModel:
+    from textmill.engines.openvino.compiled import entry_for
+    from textmill.engines.openvino.memory import free_memory, limits_for
+    from textmill.engines.openvino.precision import arithmetic, has_bfloat16, precisions
+    from textmill.engines.openvino.rules import OpenvinoRules
+
+    half = has_bfloat16()
+    precision = _precision(order, "openvino", precisions(bfloat16=half))
+    if order.folder is None:
+        raise UsageError("the openvino engine needs a model")
+    checkpoint = open_checkpoint(order.folder)
+    how = arithmetic(precision, bfloat16=half)
+    rules = OpenvinoRules.of(
+        checkpoint.architecture,
+        precision=precision,
+        half=how.half,
+        threads=order.threads or _available_cpus(),
+    )
+    limits = limits_for(checkpoint.architecture, how, lanes=rules.lanes, free_bytes=free_memory())
+    arguments = {
+        "entry": str(entry_for(checkpoint.weights_digest, how, order.cache_dir)),
+        "folder": str(order.folder),
+        "rules": msgspec.to_builtins(rules),
+        "limits": msgspec.to_builtins(limits),
+        "seed": order.seed,
+    }
+    engine = IsolatedEngine(
+        Order("textmill.engines.openvino.engine:load", arguments),
+        rules,
+        parallel=rules.capabilities.parallel,
+        timeout_s=order.timeout_s,
+    )
+    return _loaded(checkpoint, engine, order.folder)
+
+
+def _loaded(checkpoint: Checkpoint, engine: IsolatedEngine, folder: Path) -> LoadedModel:
+    """The model, once the engine has loaded; the tokenizer is opened meanwhile."""
+    from textmill.engines.tokenizing import open_tokenizer
+
     try:
-        tokenizer: Tokenizer = open_tokenizer(order.folder)  # while the engine loads
+        tokenizer: Tokenizer = open_tokenizer(folder)
         engine.wait_until_loaded()
     except BaseException:
         engine.close()
@@ -167,7 +208,11 @@ def _precision(order: _Order, engine: str, known: tuple[str, ...]) -> str:
     return order.precision
 
 
-_LOADERS: dict[str, Callable[[_Order], LoadedModel]] = {"ct2": _load_ct2, "echo": _load_echo}
+_LOADERS: dict[str, Callable[[_Order], LoadedModel]] = {
+    "ct2": _load_ct2,
+    "openvino": _load_openvino,
+    "echo": _load_echo,
+}
 _AUTO = "ct2"
 
 ENGINES = ("auto", *_LOADERS, "openai")

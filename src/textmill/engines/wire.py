@@ -1,8 +1,8 @@
 """What an engine's process and its parent tell each other: msgpack in frames, never code.
 
 A frame is its length in four bytes and one message; from parent to process, after the order, a
-list of `Work`. Requests are named by the batch's serial and their position, so that two batches
-in flight can never be taken for each other, whatever their records are.
+list of `Work`. Answers name the batch by its serial, so that two batches in flight can never be
+taken for each other, whatever their records are.
 """
 
 from __future__ import annotations
@@ -34,14 +34,16 @@ class Order(Struct, frozen=True):
 class Work(Struct, frozen=True, array_like=True):
     """A batch to compute.
 
-    serial: names it in answers. number: as in `Batch`; sampling depends on it.
-    params: each once. rows: for each request the position of its params, and its token ids.
+    serial: names it in answers. number, and ordinal and index of a request: as in `Batch` and
+        `Request`; sampling depends on them.
+    params: each once. rows: for each request the position of its params, its ordinal, its index
+        and its token ids.
     """
 
     serial: int
     number: int
     params: list[Params]
-    rows: list[tuple[int, list[int]]]
+    rows: list[tuple[int, int, int, list[int]]]
 
 
 class Ready(Struct, frozen=True, tag=True):
@@ -135,7 +137,8 @@ def pack(serial: int, batch: Batch) -> Raw:
         if id(request.params) not in places:
             places[id(request.params)] = len(params)
             params.append(request.params)
-        rows.append((places[id(request.params)], request.ids))
+        place = places[id(request.params)]
+        rows.append((place, request.ordinal, request.index, request.ids))
     try:
         return Raw(_encode(Work(serial, batch.number, params, rows)))
     except (TypeError, ValueError, OverflowError) as error:
@@ -147,8 +150,8 @@ def unpack(work: Work) -> Batch:
     return Batch(
         work.number,
         tuple(
-            Request(work.serial, position, ids, work.params[place])
-            for position, (place, ids) in enumerate(work.rows)
+            Request(ordinal, index, ids, work.params[place])
+            for place, ordinal, index, ids in work.rows
         ),
     )
 

@@ -95,7 +95,8 @@ def _nothing() -> None:
 class _Open:
     """A batch that the engine has. answers: by position, None while there is none."""
 
-    def __init__(self, batch: Batch) -> None:
+    def __init__(self, serial: int, batch: Batch) -> None:
+        self.serial, self.batch = serial, batch
         self.answers: list[wire.Answer | None] = [None] * len(batch.requests)
 
     @property
@@ -111,8 +112,9 @@ class Desk:
         self._interruptible = isinstance(engine, Interruptible)
         if isinstance(engine, Interruptible):
             arriving.interrupt = engine.interrupt
-        self._waiting: deque[Batch] = deque()
+        self._waiting: deque[wire.Work] = deque()
         self._open: dict[int, _Open] = {}
+        self._places: dict[int, tuple[_Open, int]] = {}  # by the identity of the request
 
     def run(self) -> None:
         """For ever. Raises what the engine raises except `BatchError`, and `EngineError` when it
@@ -127,13 +129,16 @@ class Desk:
     def _receive(self, *, wait: bool) -> None:
         with suppress(Empty):
             while True:
-                self._waiting += map(wire.unpack, self._arriving.get(wait=wait))
+                self._waiting += self._arriving.get(wait=wait)
                 wait = False
 
-    def _start(self, batch: Batch) -> None:
-        self._open[_serial(batch)] = _Open(batch)
+    def _start(self, work: wire.Work) -> None:
+        opened = _Open(work.serial, wire.unpack(work))
+        self._open[opened.serial] = opened
+        for position, request in enumerate(opened.batch.requests):
+            self._places[id(request)] = opened, position
         try:
-            self._engine.add(batch)
+            self._engine.add(opened.batch)
         except BatchError as error:
             self._fail(error)
 
@@ -147,19 +152,23 @@ class Desk:
                 self._answer(outcomes)
 
     def _fail(self, error: BatchError) -> None:
-        serial = _serial(error.batch)
-        del self._open[serial]
+        names = map(id, error.batch.requests)
+        opened = next(self._places[name][0] for name in names if name in self._places)
+        self._forget(opened)
         cause = _cause(error.__cause__ or error)
-        self._send(wire.BatchFailed(serial, cause.code, cause.message))
+        self._send(wire.BatchFailed(opened.serial, cause.code, cause.message))
+
+    def _forget(self, opened: _Open) -> None:
+        del self._open[opened.serial]
+        for request in opened.batch.requests:
+            self._places.pop(id(request), None)
 
     def _answer(self, outcomes: Sequence[Outcome]) -> None:
-        touched = {outcome.request.ordinal for outcome in outcomes} or set(self._open)
-        for outcome in outcomes:
-            self._note(outcome)
+        touched = {self._note(outcome) for outcome in outcomes} or set(self._open)
         for serial in sorted(touched):
             opened = self._open[serial]
             if opened.complete:
-                del self._open[serial]
+                self._forget(opened)
                 self._send(wire.Done(serial, [a for a in opened.answers if a is not None]))
             elif not outcomes or not self._engine.capabilities.continuous:
                 answered = sum(answer is not None for answer in opened.answers)
@@ -167,16 +176,13 @@ class Desk:
                     f"the engine answered {answered} of {len(opened.answers)} requests"
                 )
 
-    def _note(self, outcome: Outcome) -> None:
-        opened = self._open.get(outcome.request.ordinal)
-        position = outcome.request.index
-        if opened is None or opened.answers[position] is not None:
+    def _note(self, outcome: Outcome) -> int:
+        """Keep an answer until its batch is complete; returns the batch's serial."""
+        opened, position = self._places.pop(id(outcome.request), (None, 0))
+        if opened is None:
             raise EngineError("the engine answered a request twice, or one that it was not given")
         opened.answers[position] = wire.answer(outcome)
-
-
-def _serial(batch: Batch) -> int:
-    return batch.requests[0].ordinal
+        return opened.serial
 
 
 def _cause(error: BaseException) -> EngineError:

@@ -48,9 +48,14 @@ def field_value(row: Row, name: str, where: str, flag: str) -> Any:
     if name not in row.value:
         raise InputError(
             f"{where}: no field {name!r}; there are {names_of(row)}",
-            hint=f"name the right one with {flag}",
+            hint=_other_field(flag),
         )
     return row.value[name]
+
+
+def _other_field(flag: str) -> str:
+    differ = "; where the names differ, as in --on PREDFIELD=REFFIELD" if flag == "--on" else ""
+    return f"name the right one with {flag}{differ}"
 
 
 def only_text_field(row: Row, others: Collection[str], where: str, what: str, flag: str) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from html import escape
 from typing import TYPE_CHECKING
 
 from textmill.evaluation.base import SACRE_METRICS
+from textmill.html.build import Child, Element, fragment, tag
 
 if TYPE_CHECKING:
     from textmill.evaluation.results import Comparison, Score, Scores, Slice
@@ -20,25 +20,27 @@ SLICED = ("slice", "n", "value", "95 % interval", "gap")
 def scores_html(scores: Scores) -> str:
     """Tables of the scores, the comparison and the slices; no script, no outside resource."""
     counts = scores.counts
-    parts = [
-        f"<p><b>{escape(scores.predictions)}</b> against {escape(scores.references)}: "
+    said = (
         f"{counts.pairs:,} references = scored {counts.scored:,} + failed {counts.failed:,} "
-        f"+ missing {counts.missing:,} + duplicate {counts.duplicate:,}</p>",
+        f"+ missing {counts.missing:,} + duplicate {counts.duplicate:,}"
+    )
+    parts: list[Child] = [
+        tag("p", tag("b", scores.predictions), f" against {scores.references}: {said}"),
         _table(SCORED, map(_score_cells, scores.scores)),
     ]
     if scores.baseline:
         title = f"against {scores.baseline.predictions}, {scores.baseline.n:,} records"
         parts += [
-            f"<p>{escape(title)}</p>",
+            tag("p", title),
             _table(COMPARED, map(_compared, scores.baseline.comparisons)),
         ]
     if scores.slices:
         name = scores.scores[0].name
         shown = map(_sliced, scores.slices[:MAX_SLICES])
-        parts += [f"<p>{escape(name)} by slice</p>", _table(SLICED, shown)]
-    parts += [f"<p>{escape(note)}</p>" for note in scores.notes]
-    parts.append(f"<p><small>{escape(scores.scores[0].signature)}</small></p>")
-    return "".join(parts)
+        parts += [tag("p", f"{name} by slice"), _table(SLICED, shown)]
+    parts += [tag("p", note) for note in scores.notes]
+    parts.append(tag("p", tag("small", scores.scores[0].signature)))
+    return str(fragment(parts))
 
 
 def number(name: str, value: float, *, sign: bool = False) -> str:
@@ -83,9 +85,7 @@ def _sliced(one: Slice) -> Sequence[str]:
     )
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
-    body = "".join(
-        f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows
-    )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Element:
+    head = tag("tr", [tag("th", cell) for cell in header])
+    body = [tag("tr", [tag("td", cell) for cell in row]) for row in rows]
+    return tag("table", tag("thead", head), tag("tbody", body))

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from textmill.evaluation.base import Floats
 from textmill.evaluation.join import Join, State
-from textmill.evaluation.references import References
+from textmill.evaluation.references import Column, References
 from textmill.evaluation.results import data_frame
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ class Records:
     ids: as they were read. states: a `State` each; baseline_states likewise. values: of each
     metric, the value of every record alone, BLEU's and chrF's at sentence level; those without a
     prediction have 0. baseline_values: the other system's. Empty without a baseline.
+    words: how many words each prediction and its reference have; None where length_ratio was not
+    measured. columns: those that are sliced by.
     """
 
     def __init__(self, references: References, ours: Measured, theirs: Measured | None) -> None:
@@ -54,6 +56,8 @@ class Records:
         self.baseline_values: Mapping[str, Floats] = (
             {name: theirs.each(name) for name in theirs.metrics} if theirs else {}
         )
+        self.words = _words(ours)
+        self.columns: Sequence[Column] = references.columns
         self._references = references
         self._ours = ours.join
         self._theirs = theirs.join if theirs else None
@@ -84,6 +88,10 @@ class Records:
         """`table()` as a data frame. Raises `UsageError` where pandas is not installed."""
         return data_frame(self.table())
 
+    def code(self, place: int) -> str | None:
+        """Why the record at `place` failed; None where it did not, or where that is not known."""
+        return self._ours.code(place)
+
     def examples(self, places: Sequence[int]) -> list[Example]:
         """The records at `places` with their texts, in this order.
 
@@ -109,6 +117,13 @@ class Records:
                 name: float(column[place]) for name, column in self.baseline_values.items()
             },
         )
+
+
+def _words(ours: Measured) -> tuple[Floats, Floats] | None:
+    if "length_ratio" not in ours.rows:
+        return None
+    predicted, wanted = ours.rows["length_ratio"].T
+    return predicted, wanted
 
 
 def _texts_at(join: Join, places: Collection[int]) -> dict[int, str]:

@@ -104,7 +104,8 @@ def _object(line: bytes, parse: Callable[[bytes], Any], where: str) -> dict[str,
         value = parse(line)
     except ValueError as error:
         raise InputError(
-            f"{where}: {error}", hint="every line must be one JSON object, in UTF-8"
+            f"{where}: {error}",
+            hint="scores read JSON Lines, every line one JSON object in UTF-8, and Parquet",
         ) from error
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
         raise InputError(

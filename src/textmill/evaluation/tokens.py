@@ -19,10 +19,14 @@ from textmill.errors import ParameterError
 Split = Callable[[str], list[str]]
 """Words of a text in order; each line break is one too, as "\\n"."""
 
+Places = Callable[[str], list[tuple[int, int]]]
+"""Start and end of each word of a text, in order."""
+
 DEFAULT_TOKENIZER = "rouge-score"
 TOKENIZERS = (DEFAULT_TOKENIZER, "unicode", "cjk")
 
 ASCII_LETTER = re.compile(r"[A-Za-z0-9\u0130\u212a]")  # two more are lower-cased to ASCII
+WRITTEN_WORD = re.compile(rf"{ASCII_LETTER.pattern}+")
 ASCII_WORD = re.compile(r"[a-z0-9]+|\n")
 
 WITHOUT_SPACES = (
@@ -53,6 +57,12 @@ def tokenizer(name: str) -> Split:
         raise ParameterError("tokenizer", name, f"is none of {', '.join(TOKENIZERS)}")
     pattern = _unicode_pattern(single=name == "cjk")
     return lambda text: pattern.findall(folded(text))
+
+
+def places_of_words(name: str) -> Places:
+    """Where the words of `tokenizer(name)` stand in a text as it was written."""
+    pattern = WRITTEN_WORD if name == DEFAULT_TOKENIZER else _unicode_pattern(single=name == "cjk")
+    return lambda text: [one.span() for one in pattern.finditer(text) if one.group() != "\n"]
 
 
 def tokenizer_label(name: str) -> str:

@@ -39,6 +39,10 @@ Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 
 
+class Gone(ConnectionError):
+    """The client went away before its request was answered: nobody is there to be told."""
+
+
 class _Exchange:
     """Passes a request and its answer on, and knows how far they are."""
 
@@ -53,7 +57,11 @@ class _Exchange:
 
     async def send(self, message: Mapping[str, Any]) -> None:
         self.began = True
-        await self._send(message)
+        try:
+            await self._send(message)
+        except Exception as error:
+            # The server has given the connection up before it has told: a body broke its framing.
+            raise Gone from error
 
 
 class Head(Struct, frozen=True, kw_only=True):
@@ -97,7 +105,17 @@ class Gateway:
         """One request."""
         if scope["type"] != "http":
             return
-        id_, service, exchange = writing.request_id(), S3, _Exchange(receive, send)
+        id_, exchange = writing.request_id(), _Exchange(receive, send)
+        try:
+            await self._exchange(scope, exchange, id_)
+        except Gone:
+            _log.info("request %s: the client went away", id_)
+        except ConnectionError as error:
+            _log.warning("request %s: %s", id_, error)
+
+    async def _exchange(self, scope: Scoped, exchange: _Exchange, id_: str) -> None:
+        """Answer one request. Raises `ConnectionError` if that cannot be brought to its end."""
+        service = S3
         try:
             head = head_of(scope)
             where = route(head.method, head.path, head.headers, head.fields, head.scope)
@@ -113,6 +131,12 @@ class Gateway:
         except TextmillError as error:
             _log.warning("%s", error)
             answer = failure(service, AwsError("InternalFailure", error.message, 500), id_)
+        except ConnectionError:
+            raise
+        except OSError as error:
+            _log.warning("request %s: %s", id_, error)
+            message = f"the gateway's folder cannot be used: {error.strerror}"
+            answer = failure(service, AwsError("InternalFailure", message, 500), id_)
         except Exception:  # noqa: BLE001  a bug of ours must not end as a broken connection
             _log.exception("request %s failed", id_)
             answer = failure(service, AwsError("InternalFailure", "internal error", 500), id_)
@@ -120,7 +144,7 @@ class Gateway:
             raise ConnectionError("the answer broke off")
         if not exchange.is_read:  # what is left of the body must not be taken for a request
             answer = replace(answer, headers={**answer.headers, "connection": "close"})
-        await send_answer(send, answer, head_only=scope["method"] == "HEAD")
+        await send_answer(exchange.send, answer, head_only=scope["method"] == "HEAD")
 
     async def _answer(self, head: Head, where: Destination, receive: Receive, id_: str) -> Answer:
         from starlette.concurrency import run_in_threadpool
@@ -201,7 +225,7 @@ async def read_body(head: Head, receive: Receive, most: int) -> bytes:
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise AwsError("RequestTimeout", "the client went away")
+            raise Gone
         found += message.get("body", b"")
         if len(found) > most:
             raise too_large

@@ -1,13 +1,15 @@
 """Endpoints: created by a request, brought into service and kept there by `reconcile`.
 
 An endpoint keeps what it serves: its config and its model may be deleted while it answers. Every
-step may be repeated, so a gateway that was killed goes on wherever it was.
+step may be repeated, so a gateway that was killed goes on wherever it was. Endpoints of the same
+model share a process.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from textmill.errors import TextmillError
 from textmill.gateway.hosting import Hosting, Reply, Served
 from textmill.gateway.identity import identify
 from textmill.gateway.registry import Kind, Registry, Resource
+from textmill.gateway.resting import Resting
 from textmill.gateway.transform.orders import HYPER_PARAMS, checked_hyper_params
 from textmill.gateway.transform.work import Means
 from textmill.gateway.wire.faults import AwsError
@@ -28,22 +31,68 @@ STARTUP_SECONDS = 600.0
 
 _MAX_FALLS = 5
 _END_SECONDS = 10.0
+_WAKE_SECONDS, _WAKE_STEP_SECONDS = 60.0, 0.05
+_LIVE = frozenset({CREATING, UPDATING, RECOVERING, IN_SERVICE})
 _log = logging.getLogger("textmill.gateway")
 
 
 class Endpoints:
     """The endpoints of a registry, and their processes."""
 
-    def __init__(self, registry: Registry, hosting: Hosting, means: Means) -> None:
+    def __init__(
+        self, registry: Registry, hosting: Hosting, means: Means, *, idle: float | None = None
+    ) -> None:
+        """idle: seconds without a call after which a process rests; None for never."""
+        self._resting = Resting(idle)
         self._registry, self._hosting, self._means = registry, hosting, means
         self._folders = registry.folder / "endpoints"
         self._folders.mkdir(exist_ok=True)
         self._began: dict[str, float] = {}
         self._falls: dict[str, int] = {}
 
+    def run_for(self, model: Mapping[str, Any]) -> str:
+        """The run of a live endpoint that serves just this, or a new one.
+
+        What a model's data in a bucket is may have changed: that is not shared.
+        """
+        wanted = self._shared(model)
+        for endpoint in self._registry.all(Kind.ENDPOINT):
+            is_same = wanted is not None and self._shared(endpoint.model or {}) == wanted
+            if is_same and endpoint.status in _LIVE and endpoint.run is not None:
+                return endpoint.run
+        return uuid.uuid4().hex
+
+    def _shared(self, model: Mapping[str, Any]) -> Served | None:
+        """What processes are shared by; None if this one is not to be."""
+        try:
+            served = self._served(model, "")
+        except AwsError:  # what an older version took
+            return None
+        return served if served.model.data is None else None
+
     def ask(self, endpoint: Resource, body: bytes, headers: Mapping[str, str]) -> Reply:
         """An answer of the endpoint's process. Raises `OSError` if there is none."""
-        return self._hosting.ask(self._folder(str(endpoint.run)), body, headers)
+        run = str(endpoint.run)
+        rests = self._resting.begin_call(run)
+        try:
+            if rests:
+                self._wait_for(run)
+            return self._hosting.ask(self._folder(run), body, headers)
+        finally:
+            self._resting.end_call(run)
+
+    def _wait_for(self, run: str) -> None:
+        """Return when a process that rested answers again. Raises `ConnectionError`."""
+        deadline = time.monotonic() + _WAKE_SECONDS
+        while time.monotonic() < deadline:
+            if not self._resting.is_wanted(run):
+                if self._hosting.is_ready(self._folder(run)):
+                    self._resting.woken(run)
+                    return
+                if not self._is_running(run):
+                    break
+            time.sleep(_WAKE_STEP_SECONDS)
+        raise ConnectionError("the endpoint's process does not come back")
 
     def reconcile(self) -> None:
         """Bring every endpoint one step on."""
@@ -61,9 +110,25 @@ class Endpoints:
         elif endpoint.status in {CREATING, RECOVERING}:
             self._begin(endpoint)
         elif endpoint.status == UPDATING:
+            self._keep(endpoint)
             self._update(endpoint)
-        elif endpoint.status == IN_SERVICE and not self._is_running(str(endpoint.run)):
+        elif endpoint.status == IN_SERVICE and not self._keep(endpoint):
             self._change(endpoint, status=RECOVERING)
+
+    def _keep(self, endpoint: Resource) -> bool:
+        """See that the process runs if it is called, and rests if not; False if it has ended."""
+        run = str(endpoint.run)
+        if self._is_running(run):
+            if self._resting.is_to_rest(run):
+                self._began.pop(run, None)  # its end is no fall
+                self._hosting.stop(self._folder(run))
+            return True
+        if self._resting.is_wanted(run):
+            self._hosting.start(
+                self._folder(run), self._served(endpoint.model or {}, endpoint.name)
+            )
+            self._resting.started(run)
+        return self._resting.rests(run)
 
     def _begin(self, endpoint: Resource) -> None:
         """Towards service, for the first time or after its process has ended."""
@@ -79,7 +144,6 @@ class Endpoints:
         assert coming is not None  # noqa: S101  the status says so
         state, why = self._progress(coming["run"], coming["model"], endpoint.name)
         if state == IN_SERVICE:
-            old = str(endpoint.run)
             said = {**endpoint.said, "EndpointConfigName": coming["config"]}
             self._change(
                 endpoint,
@@ -90,10 +154,8 @@ class Endpoints:
                 run=coming["run"],
                 coming=None,
             )
-            self._end(old)
         elif state == FAILED:
             self._change(endpoint, status=IN_SERVICE, reason=why, coming=None)
-            self._end(coming["run"])
 
     def _progress(self, run: str, model: Mapping[str, Any], name: str) -> tuple[str, str | None]:
         """Start a process, or see how far it is: in service, failed and why, or on its way."""
@@ -108,6 +170,7 @@ class Endpoints:
             self._began[run] = now
         elif self._hosting.is_ready(folder):
             (folder / "served").touch()
+            self._resting.woken(run)
             return IN_SERVICE, None
         elif now - self._began.setdefault(run, now) > model.get("startup", STARTUP_SECONDS):
             self._hosting.stop(folder)
@@ -125,9 +188,16 @@ class Endpoints:
         )
 
     def _delete(self, endpoint: Resource) -> None:
-        runs = [str(endpoint.run)] + ([endpoint.coming["run"]] if endpoint.coming else [])
+        runs = _runs_of(endpoint) - self._used()
         if not [run for run in runs if not self._end(run)]:
             self._registry.remove(endpoint)
+
+    def _used(self) -> set[str]:
+        """The runs that endpoints go on with."""
+        found: set[str] = set()
+        for endpoint in self._registry.all(Kind.ENDPOINT):
+            found |= _runs_of(endpoint) if endpoint.status != DELETING else set()
+        return found
 
     def _end(self, run: str) -> bool:
         """End a process; whether it has ended."""
@@ -137,15 +207,14 @@ class Endpoints:
             return False
         self._hosting.remove(folder)
         self._began.pop(run, None)
+        self._resting.woken(run)
         return True
 
     def end_strays(self) -> None:
         """End processes that no endpoint has any more: those that updates have replaced."""
-        known = set()
-        for endpoint in self._registry.all(Kind.ENDPOINT):
-            known |= {str(endpoint.run), *([endpoint.coming["run"]] if endpoint.coming else [])}
+        used = self._used()
         for folder in self._folders.iterdir():
-            if folder.name not in known:
+            if folder.name not in used:
                 self._end(folder.name)
 
     def close(self) -> None:
@@ -169,3 +238,8 @@ class Endpoints:
 
     def _change(self, endpoint: Resource, **changes: Any) -> None:
         self._registry.change(endpoint, modified=time.time(), **changes)
+
+
+def _runs_of(endpoint: Resource) -> set[str]:
+    coming = {endpoint.coming["run"]} if endpoint.coming else set()
+    return {str(endpoint.run), *coming}

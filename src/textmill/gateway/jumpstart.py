@@ -41,7 +41,7 @@ def is_catalog(bucket: str) -> bool:
     return _BUCKET.fullmatch(bucket) is not None
 
 
-def catalog_object(_: str, key: str) -> bytes | None:
+def catalog_object(key: str) -> bytes | None:
     """An object of the catalog; None if it has none of that key."""
     if key in (MANIFEST, PROPRIETARY_MANIFEST):
         return _manifest(proprietary=key == PROPRIETARY_MANIFEST)
@@ -52,6 +52,15 @@ def catalog_object(_: str, key: str) -> bytes | None:
     if (match := _SPEC_KEY.fullmatch(key)) and match[2] in versions().get(match[1], ()):
         return _spec(match[1], match[2])
     return None
+
+
+@cache
+def catalog_keys() -> tuple[str, ...]:
+    """Of all objects of the catalog."""
+    pairs = [(id_, version) for id_, all_ in versions().items() for version in all_]
+    specs = [_key(id_, version) for id_, version in pairs]
+    artifacts = [_ARTIFACT.format(id=id_, version=version) for id_, version in pairs]
+    return (MANIFEST, PROPRIETARY_MANIFEST, _SCRIPT_KEY, *specs, *artifacts)
 
 
 @cache

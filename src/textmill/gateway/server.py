@@ -49,12 +49,15 @@ class Options(Struct, frozen=True, kw_only=True):
     precision: str = "auto"
     threads: int | None = None
     download: bool = False
+    idle: float | None = None
 
     def __post_init__(self) -> None:
         if len(self.account) != 12 or not self.account.isdigit():
             raise UsageError(f"--account {self.account}: an account has twelve digits")
         if self.jobs < 1:
             raise UsageError(f"--jobs {self.jobs}: must be at least 1")
+        if self.idle is not None and not self.idle > 0:
+            raise UsageError(f"--idle {self.idle}: must be more than 0 seconds")
         if self.s3 is not None and self.endpoint_url is not None:
             raise UsageError("--s3 and --endpoint-url are two places for one thing: choose one")
         if self.keys is None and self.host not in {"127.0.0.1", "::1", "localhost"}:
@@ -97,8 +100,25 @@ def serve(options: Options) -> None:
             server_header=False,
             date_header=True,
         )
+        _quiet_the_server()
         _log.warning("serving SageMaker, its runtime, STS, IAM, Logs and S3 at %s", url)
+        _log.warning("%s", _places(options))
         uvicorn.Server(config).run(sockets=[listening])
+
+
+def _quiet_the_server() -> None:
+    """What is no HTTP has been answered with 400 or hung up on: that is all there is to say.
+
+    The server also fails to say so where an answer has begun before the request went wrong.
+    """
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+    for name in ("asyncio", "uvicorn.error"):
+        logging.getLogger(name).addFilter(lambda record: not _is_about_http(record))
+
+
+def _is_about_http(record: logging.LogRecord) -> bool:
+    error = record.exc_info[1] if record.exc_info else None
+    return error is not None and type(error).__module__.startswith("h11")
 
 
 class _Running:
@@ -120,7 +140,7 @@ class _Running:
         own = {"AWS_ACCESS_KEY_ID": _INTERNAL_ID, "AWS_SECRET_ACCESS_KEY": secret}
         environment = own if inside else {}
         self._supervisor = Supervisor(means, environment)
-        self._endpoints = Endpoints(self._registry, Hosting(environment), means)
+        self._endpoints = Endpoints(self._registry, Hosting(environment), means, idle=options.idle)
         self._jobs = Jobs(self._registry, self._supervisor, at_once=options.jobs)
         if _has_moved(options.state, means.endpoint_url):
             self._jobs.end_workers()
@@ -182,17 +202,30 @@ class _Running:
         self._endpoints.close()
 
 
+def _places(options: Options) -> str:
+    """Where what clients create is kept."""
+    if options.endpoint_url is not None:
+        return f"state in {options.state}, buckets at {options.endpoint_url}"
+    return f"state in {options.state}, a folder for each bucket in {_root_of(options)}"
+
+
+def _root_of(options: Options) -> Path:
+    return options.s3 or options.state / "s3"
+
+
 def _s3(options: Options, *, inside: bool) -> Any:
-    from textmill.gateway.jumpstart import catalog_object, is_catalog
+    from textmill.gateway.jumpstart import catalog_keys, catalog_object, is_catalog
     from textmill.gateway.s3.disk import Disk
     from textmill.gateway.s3.handler import S3
+    from textmill.gateway.s3.virtual import Virtual
 
     disk = None
     if inside:
-        root = options.s3 or options.state / "s3"
+        root = _root_of(options)
         root.mkdir(parents=True, exist_ok=True)
         disk = Disk(root)
-    return S3(disk, is_catalog, catalog_object)
+    catalog = Virtual(has_bucket=is_catalog, read=catalog_object, keys=catalog_keys)
+    return S3(disk, catalog)
 
 
 def _listen(options: Options) -> socket.socket:

@@ -2,35 +2,52 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import re
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
 from starlette.responses import Response
 
+from textmill.html.build import Element, tag
+from textmill.html.document import document, policy
+from textmill.html.styles import base_style
 from textmill.serving.endpoint import Endpoint
-
-_INLINE = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
 
 
 @cache
 def _page() -> tuple[bytes, str]:
     """The page and its policy: nothing runs or is loaded but what stands in it."""
-    text = files("textmill.serving").joinpath("page.html").read_text("utf-8")
-    digests = {kind: _digest(content) for kind, content in _INLINE.findall(text)}
-    policy = (
-        f"default-src 'none'; script-src '{digests['script']}'; style-src '{digests['style']}';"
-        " connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none';"
-        " frame-ancestors 'none'"
+    folder = files("textmill.serving")
+    style = base_style() + folder.joinpath("page.css").read_text("utf-8")
+    script = folder.joinpath("page.js").read_text("utf-8")
+    text = document("textmill endpoint", _body(), style=style, script=script, connect=True)
+    rules = policy(style, script, connect=True)
+    return text.encode(), f"{rules}; frame-ancestors 'none'"
+
+
+def _body() -> Element:
+    """What the script fills."""
+    return tag(
+        "main",
+        tag(
+            "header",
+            tag("h1", "textmill", id="model"),
+            tag("span", id="engine", class_="dim"),
+            tag("span", "connecting …", id="state", class_="state", role="status"),
+        ),
+        tag(
+            "section",
+            class_="tiles",
+            id="tiles",
+            aria_label="Figures now and over the last minute",
+        ),
+        tag("section", class_="charts", id="charts", aria_label="The last five minutes"),
+        tag(
+            "footer",
+            "The last five minutes, second by second. This page only reads.",
+            class_="dim",
+        ),
     )
-    return text.encode(), policy
-
-
-def _digest(content: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
 
 
 def page_response() -> Response:

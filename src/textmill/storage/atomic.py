@@ -35,6 +35,7 @@ class AtomicFile:
         self._unfinished = self._target + UNFINISHED_SUFFIX
         with output_errors(path):
             _refuse_special(path, self._target)
+            _part_from_committed(Path(self._unfinished))
             descriptor = os.open(self._unfinished, _NEW_FILE, 0o666)
             self._file = os.fdopen(descriptor, "wb", buffering=_BUFFER_BYTES)
 
@@ -47,18 +48,33 @@ class AtomicFile:
                 self.discard()
                 raise
 
-    def commit(self) -> None:
-        """Make the file appear, on the disk and not only in memory. Raises `OutputError`."""
+    def commit(self, *, replace: bool = True) -> bool:
+        """Make the file appear, on the disk and not only in memory. Raises `OutputError`.
+
+        Returns False, and discards it, if it may not `replace` a file that is there.
+        """
         with output_errors(self._path):
             try:
                 self._file.flush()
                 os.fsync(self._file.fileno())
                 self._file.close()
-                Path(self._unfinished).replace(self._target)
+                self._appear(replace=replace)
+            except FileExistsError:
+                self.discard()
+                return False
             except BaseException:
                 self.discard()
                 raise
             sync_folder(str(Path(self._target).parent))
+        return True
+
+    def _appear(self, *, replace: bool) -> None:
+        unfinished, target = Path(self._unfinished), Path(self._target)
+        if replace:
+            unfinished.replace(target)
+        else:
+            appear(unfinished, target)
+            unfinished.unlink(missing_ok=True)
 
     def discard(self) -> None:
         """Remove what was written. Idempotent; does nothing after `commit`."""
@@ -88,6 +104,22 @@ def write_atomic(path: str, data: bytes) -> None:
         file.write(data)
 
 
+def appear(new: Path, path: Path) -> None:
+    """Give the file the name `path` as well. Raises `FileExistsError` if that is taken.
+
+    File systems without links (exFAT, some network ones) get a rename, which is as good while the
+    caller holds the lock of the only other writer.
+    """
+    try:
+        path.hardlink_to(new)
+    except FileExistsError:
+        raise
+    except OSError:
+        if path.exists():
+            raise FileExistsError(path) from None
+        new.rename(path)
+
+
 def sync_folder(folder: str) -> None:
     """Make the names in `folder` survive a power cut. Raises `OSError`."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -98,6 +130,14 @@ def sync_folder(folder: str) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def _part_from_committed(unfinished: Path) -> None:
+    """A run killed between link and unlink left both names of one file: writing to the one would
+    write to the other."""
+    with suppress(FileNotFoundError):
+        if unfinished.lstat().st_nlink > 1:
+            unfinished.unlink()
 
 
 def _refuse_special(path: str, target: str) -> None:

@@ -67,8 +67,13 @@ class Target(Protocol):
     def write(self, data: bytes, /) -> None:
         """Append. Raises `OutputError`, after which nothing is left behind."""
 
-    def commit(self) -> None:
-        """Make it appear, replacing what had its name; it survives a power cut."""
+    def commit(self, *, replace: bool = True) -> bool:
+        """Make it appear, replacing what had its name; it survives a power cut.
+
+        replace: if not, and there is a file of that name already, return False: that file is
+        unchanged, and what was written is discarded. Stores that write a large file in parts may
+        look just before they complete it, instead of asking for both at once.
+        """
 
     def discard(self) -> None:
         """Forget what was written. Idempotent; does nothing after `commit`."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from textmill.errors import OutputError
-from textmill.storage.atomic import AtomicFile, sync_folder, write_atomic
+from textmill.storage.atomic import AtomicFile, appear, sync_folder, write_atomic
 from textmill.storage.base import Entry, Stream, input_errors, output_errors
 
 _sync = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync
@@ -80,7 +80,7 @@ class LocalStore:
         write_atomic(self.label(new), data)
         with output_errors(self.label(name)):
             try:
-                _appear(self.path(new), path)
+                appear(self.path(new), path)
             except FileExistsError:
                 return False
             finally:
@@ -228,7 +228,12 @@ class LocalLock:
                 file.close()
 
     def check(self) -> None:
-        """The lock of a living process cannot be lost."""
+        """The lock of a living process can be lost only with its file. Raises `OutputError`."""
+        if self._file is not None and not _is_at(self._file, self._path):
+            raise OutputError(
+                f"{self._path.parent} was removed, or moved, while a run was at work on it",
+                hint="run the same line again: what is no longer there is computed again",
+            )
 
     def release(self) -> None:
         """Let another process have it, and leave nothing behind: its file, its folder if empty.
@@ -237,34 +242,24 @@ class LocalLock:
         """
         if self._file is not None:
             with suppress(OSError):
-                self._path.unlink(missing_ok=True)
+                if _is_at(self._file, self._path):  # else it is another run's by now
+                    self._path.unlink(missing_ok=True)
             _remove_if_empty(self._path.parent)
             self._file.close()
             self._file = None
             self._on_release()
 
 
-def _appear(new: Path, path: Path) -> None:
-    """Give the file its name. Raises `FileExistsError` if that is taken.
-
-    File systems without links (exFAT, some network ones) get a rename, which is as good while the
-    caller holds the lock of the only other writer.
-    """
-    try:
-        path.hardlink_to(new)
-    except FileExistsError:
-        raise
-    except OSError:
-        if path.exists():
-            raise FileExistsError(path) from None
-        new.rename(path)
-
-
 def _make(folder: Path) -> None:
-    """Make a folder unless there is something of that name."""
+    """Make a folder unless it is there."""
     try:
-        if not folder.exists():
+        if not folder.is_dir():
             folder.mkdir(exist_ok=True)
+    except FileExistsError:
+        raise OutputError(
+            f"{folder} is a file, and a folder of that name is needed",
+            hint="move it away, or choose another output",
+        ) from None
     except FileNotFoundError:
         raise OutputError(
             f"there is no folder {folder.parent}",
@@ -304,5 +299,5 @@ def _flock(file: IO[bytes], path: Path) -> None:
 def _is_at(file: IO[bytes], path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False

@@ -240,9 +240,12 @@ class MemoryTarget:
         with self._store._writing(self._name):
             self._data += data
 
-    def commit(self) -> None:
+    def commit(self, *, replace: bool = True) -> bool:
         """Make it appear."""
+        if not replace:
+            return self._store.create(self._name, bytes(self._data))
         self._store.replace(self._name, bytes(self._data))
+        return True
 
     def discard(self) -> None:
         """Forget it."""

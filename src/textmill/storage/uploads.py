@@ -45,17 +45,42 @@ class Upload:
             self.discard()
             raise
 
-    def commit(self) -> None:
-        """Make it appear. Raises `OutputError`, after which nothing is left behind."""
+    def commit(self, *, replace: bool = True) -> bool:
+        """Make it appear. Raises `OutputError`, after which nothing is left behind.
+
+        Only what is put at once is created on a condition: obstore completes no upload of parts
+        on one, so for that the key is looked at just before.
+        """
         try:
             self._guard()
         except BaseException:
             self.discard()
             raise
+        if self._writer is None:
+            return self._put(replace=replace)
+        if not replace and self._is_taken():
+            self.discard()
+            return False
+        self._complete()
+        return True
+
+    def _put(self, *, replace: bool) -> bool:
+        data = bytes(self._first)
+        if not replace:
+            return self._bucket.create(self._key, data, self._guard) is not None
+        self._bucket.put(self._key, data, self._guard)
+        return True
+
+    def _is_taken(self) -> bool:
+        try:
+            with self._bucket.writing(self._key):
+                return self._bucket.head(self._key) is not None
+        except BaseException:
+            self.discard()
+            raise
+
+    def _complete(self) -> None:
         writer, self._writer = self._writer, None
-        if writer is None:
-            self._bucket.put(self._key, bytes(self._first), self._guard)
-            return
         with self._bucket.writing(self._key):
             try:
                 self._patience.send(writer.close)

@@ -5,18 +5,21 @@ A column is asked for and the input has not, or the lines are those of another f
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 
+import msgspec
 from msgspec import Struct
 
-from textmill.core import Rejected
+from textmill.core import Record, Rejected
 from textmill.errors import ErrorCode, InputError
 from textmill.records.builder import example_prompt
 from textmill.records.delimited import other_mark
 from textmill.records.formats import BOM, DELIMITED
+from textmill.records.jsonpath import Path
 from textmill.records.shape import ORDINAL_ID, TEXT_FIELD, Shape
-from textmill.records.unfit import listed, quoted
+from textmill.records.unfit import Unfit, listed, quoted
+from textmill.transform.filtering import check_filter, example_of, texts_wanted
 from textmill.transform.inputs import JobInput, read_head
 from textmill.transform.plan import MAX_WINDOW_ROWS
 from textmill.transform.reading import RowReader
@@ -30,14 +33,27 @@ _OWN_COLUMNS = "openai"
 _EXCERPT_CHARACTERS = 60
 
 
-def check_columns(files: Sequence[JobInput], shape: Shape, *, sample: int | None) -> None:
-    """Raise `InputError` for a column that is named, and is in no file as far as can be seen, and
-    for a file whose lines are surely those of another format.
+def check_columns(
+    files: Sequence[JobInput],
+    shape: Shape,
+    output_filter: Path | None = None,
+    *,
+    sample: int | None,
+) -> None:
+    """Raise `InputError` for what is named, and is in no file as far as can be seen: a column, or
+    what the output filter asks for; and for a file whose lines are surely those of another format.
 
-    Columns are sought in the first rows of the files; a table has the same in every row. Of rows
-    that are filtered first nobody knows yet what they have.
+    It is sought in the first rows of the files.
     """
     rows = min(sample or LOOK_ROWS, LOOK_ROWS)
+    _check_named(files, shape, rows=rows)
+    if output_filter is not None and output_filter.steps:
+        _check_filter(files, shape, output_filter, rows)
+
+
+def _check_named(files: Sequence[JobInput], shape: Shape, *, rows: int) -> None:
+    """Columns are sought in the first rows of the files; a table has the same in every row. Of rows
+    that are filtered first nobody knows yet what they have."""
     missing = _asked_for(shape)
     if shape.input_filter is not None or any(file.format == _OWN_COLUMNS for file in files):
         missing = {}
@@ -51,6 +67,32 @@ def check_columns(files: Sequence[JobInput], shape: Shape, *, sample: int | None
             missing = {name: any_of for name, any_of in missing.items() if not any_of & seen.keys()}
     if missing and seen:
         raise _no_column(next(iter(missing)), shape, list(seen), tables=_are_tables(files))
+
+
+def _check_filter(files: Sequence[JobInput], shape: Shape, path: Path, rows: int) -> None:
+    """One result that has it is enough: the others become error rows."""
+    texts = texts_wanted(path)
+    first: tuple[Record, str] | None = None
+    for record in _records(files, shape, rows):
+        try:
+            check_filter(path, record, texts)
+        except Unfit as error:
+            first = first or (record, error.message)
+        else:
+            return
+    if first is not None:
+        record, why = first
+        raise InputError(
+            f"no result has what is to be written, as far as the first {LOOK_ROWS:,} rows of each"
+            f" file tell: {why} (--output-filter)",
+            hint=f"a result has: {listed([*msgspec.json.decode(example_of(record))])}",
+        )
+
+
+def _records(files: Sequence[JobInput], shape: Shape, rows: int) -> Iterator[Record]:
+    for file in files:
+        for chunk in RowReader([file], shape, sample=rows).chunks():
+            yield from (row for row in chunk if isinstance(row, Record))
 
 
 def _asked_for(shape: Shape) -> dict[str, set[str]]:

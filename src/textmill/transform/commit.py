@@ -7,7 +7,7 @@ anywhere in here merges again.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -22,8 +22,10 @@ from textmill.storage.base import Store
 from textmill.storage.compress import compressor
 from textmill.transform.job import JobFolder
 from textmill.transform.journal import Carried
-from textmill.transform.ownership import announce, check_outputs
+from textmill.transform.lengths import Lengths
+from textmill.transform.ownership import announce, check_outputs, in_the_way
 from textmill.transform.parts import Part, Row
+from textmill.words import counted
 
 
 class OutputDigest(Struct, frozen=True, kw_only=True):
@@ -109,8 +111,8 @@ class _Target:
             name=self.name, rows=self.rows, bytes=self.bytes, sha256=self._sha256.hexdigest()
         )
 
-    def commit(self) -> None:
-        self._file.commit()
+    def commit(self, *, replace: bool) -> bool:
+        return self._file.commit(replace=replace)
 
     def discard(self) -> None:
         self._file.discard()
@@ -124,13 +126,14 @@ class _Target:
 
 def merge(
     folder: JobFolder, windows: int, rows_in: int, plan: OutputPlan, carried: Carried
-) -> tuple[Totals, list[OutputDigest]]:
+) -> tuple[Totals, Lengths, list[OutputDigest]]:
     """Write OUT and OUT.errors.jsonl in input order from the parts of `windows` windows.
 
     Both appear by rename. An error file of an earlier job is removed if this one has no errors.
     carried: what the parts no longer tell of rows that an earlier job of this output finished.
     """
-    totals = Totals(**msgspec.structs.asdict(carried))
+    totals, lengths = Totals(**msgspec.structs.asdict(carried)), Lengths()
+    _check_there(folder, windows)
     with ExitStack() as stack:
         writer = plan.open_writer(_result_lines(folder, windows))
         results = _Target(folder.store, folder.name, writer)
@@ -138,30 +141,56 @@ def merge(
         errors = _Target(folder.store, folder.errors_name, JsonlWriter())
         stack.callback(errors.discard)
         for number in range(windows):
-            _merge_part(folder, number, totals, results, errors)
+            rows = _merge_part(folder, number, totals.rows, results, errors)
+            for row in rows:
+                totals.count(row)
+                lengths.count(row)
         totals.check(rows_in)
         targets = [results, errors] if errors.rows else [results]
         digests = [target.finish() for target in targets]
         folder.check_lock()
-        check_outputs(folder)
-        announce(folder, {digest.name: digest.sha256 for digest in digests})
-        folder.store.remove(folder.manifest_name)  # of an earlier job: no manifest, no commit
-        for target in targets:
-            target.commit()
-        if not errors.rows:
-            folder.store.remove(folder.errors_name)
-    return totals, digests
+        _publish(folder, targets, digests)
+    return totals, lengths, digests
+
+
+def _publish(folder: JobFolder, targets: list[_Target], digests: list[OutputDigest]) -> None:
+    """Have the finished files appear. What an earlier job left goes, what is others' stays."""
+    earlier = check_outputs(folder)
+    announce(folder, {digest.name: digest.sha256 for digest in digests})
+    written = {target.name for target in targets}
+    if folder.manifest_name in earlier:
+        folder.store.remove(folder.manifest_name)  # first: no manifest, no commit
+    for target in targets:
+        if not target.commit(replace=target.name in earlier):
+            raise in_the_way(folder, target.name)
+    if folder.errors_name in earlier - written:
+        folder.store.remove(folder.errors_name)
+
+
+def _check_there(folder: JobFolder, windows: int) -> None:
+    """Raise `OutputError` unless every window has its part: somebody else can remove files."""
+    folder.check_lock()
+    if missing := {*range(windows)}.difference(folder.part_numbers):
+        raise _gone(folder, missing)
+
+
+def _gone(folder: JobFolder, windows: Collection[int]) -> OutputError:
+    are = "are" if len(windows) > 1 else "is"
+    return OutputError(
+        f"{folder.label}.job: {counted(len(windows), 'part')} of its finished rows {are} gone (the"
+        f" first is of window {min(windows)}): files of the job were removed while it ran",
+        hint="run the same line again: what is no longer there is computed again",
+    )
 
 
 def _merge_part(
-    folder: JobFolder, number: int, totals: Totals, results: _Target, errors: _Target
-) -> None:
+    folder: JobFolder, number: int, first: int, results: _Target, errors: _Target
+) -> list[Row]:
     part = _sorted_part(folder, number)
-    _check_ordinals(f"{folder.label}.job, part {number}", part, first=totals.rows)
-    for row in part.rows:
-        totals.count(row)
+    _check_ordinals(f"{folder.label}.job, part {number}", part, first=first)
     results.write([bytes(row.ok) for row in part.rows if not row.code])
     errors.write([bytes(row.error) for row in part.rows if row.code])
+    return part.rows
 
 
 def _result_lines(folder: JobFolder, windows: int) -> Iterator[JsonText]:
@@ -174,6 +203,8 @@ def _result_lines(folder: JobFolder, windows: int) -> Iterator[JsonText]:
 
 def _sorted_part(folder: JobFolder, number: int) -> Part:
     part, _ = folder.read_part(number)
+    if not part.rows and number not in folder.part_numbers:
+        raise _gone(folder, [number])
     part.rows.sort(key=lambda row: row.n)
     return part
 
@@ -187,17 +218,20 @@ def _check_ordinals(label: str, part: Part, *, first: int) -> None:
 
 
 def write_manifest(folder: JobFolder, manifest: dict[str, Any]) -> None:
-    """Commit the job. Bytes of a file name that are no UTF-8 are written as \\udcNN."""
+    """Commit the job. Bytes of a file name that are no UTF-8 are written as \\udcNN.
+
+    The output is there: that the job's folder has been removed since is no reason to stop. A
+    store whose lock another run can take over checks it before each write.
+    """
     encoded = msgspec.json.encode(_encodable(manifest))
     data = msgspec.json.format(encoded, indent=1) + b"\n"
-    folder.check_lock()
-    announce(folder, {folder.manifest_name: hashlib.sha256(data).hexdigest()})
+    try:
+        announce(folder, {folder.manifest_name: hashlib.sha256(data).hexdigest()})
+    except OutputError:
+        if folder.is_described:  # else nobody will go on with it, and so nobody has to know
+            raise
     if not folder.store.create(folder.manifest_name, data):
-        raise OutputError(
-            f"{folder.store.label(folder.manifest_name)} has appeared: another run has finished"
-            " this output",
-            hint="run the same line again to see whether it is the same job",
-        )
+        raise in_the_way(folder, folder.manifest_name)
 
 
 def _encodable(value: Any) -> Any:

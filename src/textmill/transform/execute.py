@@ -18,10 +18,12 @@ from textmill.transform.ends import JobSink, JobSource
 from textmill.transform.job import JobFolder
 from textmill.transform.journal import History, JobJournal
 from textmill.transform.ledger import ErrorBudget, Ledger, Progress
+from textmill.transform.lengths import Lengths
 from textmill.transform.plan import JobSpec, window_sizes
 from textmill.transform.retry import forget_failures
 from textmill.transform.rows import RowMaker
 from textmill.transform.ticking import Ticker
+from textmill.transform.timeline import Timeline
 from textmill.transform.windows import Preparer, Rows, gather, reject_duplicates
 
 OnProgress = Callable[[Progress], None]
@@ -30,13 +32,16 @@ OnProgress = Callable[[Progress], None]
 class Executed(Struct, frozen=True, kw_only=True):
     """What a finished job amounts to.
 
-    seconds: of this run. resumed: rows that an earlier run finished. history: of all runs.
+    seconds, timeline: of this run. resumed: rows that an earlier run finished. history: of all
+    runs.
     """
 
     totals: Totals
+    lengths: Lengths
     outputs: list[OutputDigest]
     stats: LoopStats
     seconds: float
+    timeline: Timeline
     resumed: int
     history: History
 
@@ -68,23 +73,31 @@ def execute(
     describe: makes the manifest.
     Raises `TooManyErrors` when the budget is passed; finished rows stay in the folder.
     """
-    started = time.monotonic()
+    started, clock = time.monotonic(), RealClock()
+    timeline = Timeline(clock.now())
+
+    def told(progress: Progress) -> None:
+        timeline.add(clock.now(), progress.rows - progress.resumed, progress.tokens)
+        on_progress(progress)
+
     journal = JobJournal(*folder.journal(), blame=worker.engine.capabilities.local)
     with closing(journal), folder.hurried_by_interrupts():
         if journal.history.forgetting:
             forget_failures(folder)
             journal.forgotten()
         progress = Progress(total=total)
-        ledger = Ledger(
-            folder, journal, budget, progress, on_progress=on_progress, clock=RealClock()
-        )
+        ledger = Ledger(folder, journal, budget, progress, on_progress=told, clock=clock)
         stats, rows_in = _compute(spec, worker, chunks, ledger, journal)
-        totals, outputs = merge(folder, ledger.windows, rows_in, output, journal.history.carried)
+        totals, lengths, outputs = merge(
+            folder, ledger.windows, rows_in, output, journal.history.carried
+        )
         executed = Executed(
             totals=totals,
+            lengths=lengths,
             outputs=outputs,
             stats=stats,
             seconds=time.monotonic() - started,
+            timeline=timeline,
             resumed=progress.resumed,
             history=journal.history,
         )

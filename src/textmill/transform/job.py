@@ -24,6 +24,7 @@ from msgspec import Struct
 
 from textmill.errors import InputError, OutputError, ResumeRefused
 from textmill.storage.base import Lock, Log, Store
+from textmill.transform.journal import Carried, Events
 from textmill.transform.parts import Part, read_part
 from textmill.transform.plan import JobSpec, changes
 
@@ -105,6 +106,11 @@ class JobFolder:
         return self.is_described and bool(self.part_names)
 
     @property
+    def _is_needed(self) -> bool:
+        """Whether the job would lose something with its folder: rows, or what it has announced."""
+        return self.is_described and bool(self.part_names or self.announced())
+
+    @property
     def is_described(self) -> bool:
         """Whether there is a job.json: the job is unfinished."""
         return self.store.stat(self._record) is not None
@@ -116,7 +122,25 @@ class JobFolder:
     def read_part(self, window: int) -> tuple[Part, int]:
         """What a window's log holds, and the byte where its whole frames end."""
         name = self._part_name(window)
-        return read_part(self.store.log(name), self.store.label(name))
+        try:
+            return read_part(self.store.log(name), self.store.label(name))
+        except InputError as error:
+            if error.__cause__ is None:  # else the store could not read it, and says what to do
+                error.hint = self.mending(window)
+            raise
+
+    def mending(self, window: int) -> str:
+        """What to do about a part that is damaged: the mildest that gives the same output."""
+        log, label = self.journal()
+        if any(isinstance(event, Carried) for event in Events(log, label)):
+            # The counts of its rows cannot be told from those of the rows taken over.
+            return "it was changed after it was written; start over with --fresh"
+        part = self.store.label(self._part_name(window))
+        what = f"all objects below {part}/" if self.store.writes_late else part
+        return (
+            f"it was changed after it was written: remove {what} and run the same line again; only"
+            " the rows of this part are computed again"
+        )
 
     def _part_name(self, window: int) -> str:
         return f"{self._parts}{window:05d}.jsonl"
@@ -161,7 +185,8 @@ class JobFolder:
         self._logs, self._is_empty = None, False
 
     def leave(self) -> None:
-        """Let the lock go. The folder stays if it holds finished rows, else it is removed.
+        """Let the lock go. The folder stays if it holds finished rows, or if files have been put at
+        the output's names already; else it is removed.
 
         A folder that cannot be removed is left: why the run ends is what the user has to know.
         """
@@ -170,7 +195,7 @@ class JobFolder:
         try:
             with suppress(OutputError, InputError):
                 self._lock.check()
-                if not (self._is_empty or self.holds_rows):
+                if not (self._is_empty or self._is_needed):
                     self.remove()
         finally:
             self._lock.release()

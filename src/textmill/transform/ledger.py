@@ -25,6 +25,7 @@ class Progress(Struct):
     """How far a job is.
 
     rows: done so far, `resumed` of them by an earlier run. total: rows expected, None if unknown.
+    tokens: read and written for rows that this run finished.
     begun: rows of all windows that were opened; bad rows of a window are done before its good ones.
     codes: rows without a result, by error code; the engine has `failed` on so many of them.
     example: the error line of the first of them.
@@ -32,6 +33,7 @@ class Progress(Struct):
 
     rows: int = 0
     resumed: int = 0
+    tokens: int = 0
     begun: int = 0
     total: int | None = None
     ok: int = 0
@@ -61,6 +63,7 @@ class Progress(Struct):
         for row in rows:
             self.rows += 1
             self.resumed += resumed
+            self.tokens += 0 if resumed else row.inp + row.out
             if row.code:
                 self.codes[row.code] += 1
                 self.failed += row.failed

@@ -49,6 +49,7 @@ def describe(
         "command": list(command) if command else None,
         "identity": spec.identity(),
         "counts": msgspec.to_builtins(executed.totals),
+        "lengths": executed.lengths.as_dict(),
         "warnings": [*_warnings(spec, executed, base), *_said(events), *notes],
         "inputs": msgspec.to_builtins(spec.inputs),
         "outputs": msgspec.to_builtins(executed.outputs),
@@ -100,6 +101,7 @@ def _run(executed: Executed) -> dict[str, Any]:
         "split_batches": len(executed.history.splits),
         "padding_share": round(stats.padding_share, 4),
         "outside_engine_share": round(stats.starved_seconds / max(stats.seconds, 1e-9), 4),
+        "timeline": executed.timeline.as_dict(),
     }
 
 

@@ -14,16 +14,25 @@ from textmill.storage.base import Entry, digest_of
 from textmill.transform.job import JobFolder
 
 
-def check_outputs(folder: JobFolder) -> None:
-    """Raise `OutputError` if a file stands at one of the job's names that it may not replace."""
-    for name in folder.outputs:
-        entry = folder.store.stat(name)
-        if entry is not None and not _may_go(folder, entry):
-            raise OutputError(
-                f"{folder.store.label(name)} has appeared or was changed since this job began, and"
-                " would be lost",
-                hint="move it away and run the same line again: no finished row is computed twice",
-            )
+def check_outputs(folder: JobFolder) -> set[str]:
+    """Those of the job's names at which files stand, all of which it may replace.
+
+    Raises `OutputError` if one is there that it may not.
+    """
+    entries = [entry for name in folder.outputs if (entry := folder.store.stat(name)) is not None]
+    for entry in entries:
+        if not _may_go(folder, entry):
+            raise in_the_way(folder, entry.name)
+    return {entry.name for entry in entries}
+
+
+def in_the_way(folder: JobFolder, name: str) -> OutputError:
+    """What to raise about a file that stands at one of the job's names and is not its own."""
+    return OutputError(
+        f"{folder.store.label(name)} has appeared or was changed since this job began, and would be"
+        " lost",
+        hint="move it away and run the same line again: no finished row is computed twice",
+    )
 
 
 def _may_go(folder: JobFolder, entry: Entry) -> bool:

@@ -21,6 +21,7 @@ from textmill.engines.isolated import DEFAULT_TIMEOUT_S
 from textmill.engines.loading import LoadedModel, check_engine, load_model
 from textmill.errors import ParameterError, PromptError, UsageError
 from textmill.params import KNOWN_NAMES, Layer, Origin, Resolver, parse_hyper_params
+from textmill.records.jsonpath import Path as JsonPath
 from textmill.records.jsonpath import parse_path
 from textmill.records.prompt import parse_prompt
 from textmill.records.shape import Shape
@@ -75,8 +76,11 @@ class Setup:
     Owns the engine; a context manager that closes it.
     """
 
-    def __init__(self, request: SetupRequest) -> None:
-        """Raises `UsageError` and its kin for whatever cannot work, cheapest checks first."""
+    def __init__(self, request: SetupRequest, output_filter: JsonPath | None = None) -> None:
+        """Raises `UsageError` and its kin for whatever cannot work, cheapest checks first.
+
+        output_filter: what of each result a job writes.
+        """
         self.shape = shape_of(request)
         layers = user_layers(request)
         Resolver(layers, language_token_id=lambda _: 0)  # a misspelt name costs no download
@@ -98,6 +102,7 @@ class Setup:
                 self.model.engine,
                 max_input_tokens=self.max_input_tokens,
                 truncate=request.truncate,
+                output_filter=output_filter,
             )
             self._stack = stack.pop_all()
 

@@ -15,6 +15,9 @@ from textmill.engines.base import Engine, Tokenizer
 from textmill.errors import ErrorCode, ParameterError
 from textmill.params.precedence import Resolver
 from textmill.records.ids import SeenIds, reject_repeated
+from textmill.records.jsonpath import Path
+from textmill.records.unfit import Unfit
+from textmill.transform.filtering import check_filter
 from textmill.transform.plan import MAX_WINDOW_CHARS
 
 Rows = list[Record | Rejected]
@@ -88,6 +91,7 @@ class Preparer:
     """Records to requests: parameters resolved and checked, texts tokenized, lengths checked.
 
     max_input_tokens: the longest input, or None. truncate: cut longer inputs, else reject them.
+    output_filter: a record whose result would not have what it asks for is rejected, not computed.
     """
 
     def __init__(
@@ -98,9 +102,11 @@ class Preparer:
         *,
         max_input_tokens: int | None,
         truncate: bool,
+        output_filter: Path | None = None,
     ) -> None:
         self._resolver, self._tokenizer, self._engine = resolver, tokenizer, engine
         self._max_input_tokens, self._truncate = max_input_tokens, truncate
+        self._output_filter = output_filter
         self._checked: dict[int, Params] = {}
         self._suffix: dict[str | None, int] = {}
 
@@ -114,9 +120,13 @@ class Preparer:
                 rejected.append(row)
                 continue
             try:
-                jobs.append((row, self.params_of(row)))
+                params = self.params_of(row)
+                self._check_filter(row, params)
+                jobs.append((row, params))
             except ParameterError as error:
                 rejected.append(reject(row, ErrorCode.BAD_PARAMETER, str(error)))
+            except Unfit as error:
+                rejected.append(reject(row, error.code, error.message))
         window = Window(number, rows[0].ordinal, len(rows), records, rejected, [], set())
         for (record, params), ids in zip(jobs, self._encode(jobs), strict=True):
             self._admit(window, record, params, ids)
@@ -132,6 +142,11 @@ class Preparer:
                 self._checked.clear()
             self._checked[id(params)] = params  # held, so that its id stays its own
         return params
+
+    def _check_filter(self, record: Record, params: Params) -> None:
+        if self._output_filter is not None:
+            texts = len(record.texts) * params.num_return_sequences
+            check_filter(self._output_filter, record, texts)
 
     def _suffix_tokens(self, src_lang: str | None) -> int:
         if src_lang not in self._suffix:

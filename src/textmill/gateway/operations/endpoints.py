@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,7 +31,7 @@ def create_endpoint(plane: Plane, call: Call, said: dict[str, Any]) -> dict[str,
         said["EndpointName"],
         said,
         status=CREATING,
-        run=uuid.uuid4().hex,
+        run=plane.endpoints.run_for(model),
         model=model,
     )
     arn = create(plane, call, new).arn
@@ -60,11 +59,9 @@ def update_endpoint(plane: Plane, call: Call, said: dict[str, Any]) -> dict[str,
     found = find(plane, call, Kind.ENDPOINT, said["EndpointName"])
     if found.status not in {IN_SERVICE, FAILED}:
         raise invalid(f'Cannot update endpoint "{found.arn}" in status {found.status}.')
-    coming = {
-        "config": said["EndpointConfigName"],
-        "model": _served_by(plane, call, said["EndpointConfigName"]),
-        "run": uuid.uuid4().hex,
-    }
+    model = _served_by(plane, call, said["EndpointConfigName"])
+    run = plane.endpoints.run_for(model)
+    coming = {"config": said["EndpointConfigName"], "model": model, "run": run}
     plane.registry.change(found, status=UPDATING, coming=coming, modified=time.time())
     plane.changed()
     return {"EndpointArn": found.arn}

@@ -18,13 +18,14 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
 import msgspec
 from msgspec import Struct
 
-from textmill.gateway.s3.keys import check_bucket, folder_of, key_of, path_of
+from textmill.gateway.s3.keys import MAX_KEY_BYTES, check_bucket, folder_of, part_of, path_of
 from textmill.gateway.wire.faults import AwsError
 
 OURS = ".textmill"
@@ -106,14 +107,15 @@ class Disk:
         """Raises `AwsError` if it is not empty."""
         folder = self.bucket(name)
         with self._mutex:
-            if next(self._files(folder), None) is not None:
+            if any(names for _, _, names in os.walk(folder)):
                 raise AwsError("BucketNotEmpty", "The bucket you tried to delete is not empty", 409)
             shutil.rmtree(folder)
 
     def find(self, bucket: str, key: str) -> Found | None:
         """An object, or None."""
-        path = path_of(self.bucket(bucket), key)
-        return self._found(bucket, key, path)
+        folder = self.bucket(bucket)
+        path = path_of(folder, key)
+        return self._found(bucket, key, path) if _is_inside(folder, path) else None
 
     def new_file(self) -> Path:
         """A place for a body that is to be received."""
@@ -154,25 +156,27 @@ class Disk:
         """Idempotent. Folders that this empties go too."""
         folder = self.bucket(bucket)
         path = path_of(folder, key)
+        if not _is_inside(folder, path):
+            return
         with self._mutex:
             if path.is_file():
                 path.unlink()
             self._note_path(bucket, key).unlink(missing_ok=True)
             for parent in path.parents:
-                if parent == folder or not folder_is_empty(parent):
+                if parent == folder:
                     break
-                parent.rmdir()
+                with suppress(OSError):  # it is not there, no folder, or not empty
+                    parent.rmdir()
 
     def listing(self, bucket: str, prefix: str, after: str) -> Iterator[tuple[str, Path]]:
-        """Keys and files by key, those that begin with `prefix` and come after `after`."""
+        """Keys and files by key, those that begin with `prefix` and come after `after`.
+
+        Only folders that have such keys are looked at, and each when it is come to.
+        """
         folder = self.bucket(bucket)
-        files = self._files(folder_of(folder, prefix))
-        keyed = ((key_of(folder, path), path) for path in files)
-        fitting = [
-            (key, path) for key, path in keyed if key and key.startswith(prefix) and key > after
-        ]
-        fitting.sort(key=lambda pair: pair[0].encode())
-        yield from fitting
+        start = folder_of(folder, prefix)
+        if _is_inside(folder, start / "any"):
+            yield from _walk(start, prefix[: prefix.rfind("/") + 1], prefix, after)
 
     def note(self, bucket: str, key: str, path: Path) -> Note | None:
         """What is known of an object that a listing found; None if it has gone."""
@@ -226,13 +230,6 @@ class Disk:
                     raise _in_the_way(parent, folder)
                 parent.mkdir(exist_ok=True)
 
-    def _files(self, folder: Path) -> Iterator[Path]:
-        for top, _, files in os.walk(folder):
-            for name in files:
-                path = Path(top) / name
-                if not path.is_symlink():
-                    yield path
-
     def _note_path(self, bucket: str, key: str) -> Path:
         digest = hashlib.sha256(f"{bucket}/{key}".encode()).hexdigest()
         return self._ours / "notes" / digest[:2] / f"{digest}.json"
@@ -251,9 +248,38 @@ class Disk:
         new.replace(path)
 
 
-def folder_is_empty(path: Path) -> bool:
-    """Whether a folder has nothing in it."""
-    return next(path.iterdir(), None) is None
+def _is_inside(folder: Path, path: Path) -> bool:
+    """Whether no link leads to the path from the bucket's folder: what is behind one is no key."""
+    below = path.parent.relative_to(folder)
+    return Path(os.path.realpath(path.parent)) == Path(os.path.realpath(folder), below)
+
+
+def _walk(folder: Path, begun: str, prefix: str, after: str) -> Iterator[tuple[str, Path]]:
+    """The keys of a folder's files in order. begun: what the keys of all of them begin with."""
+    found = []
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        for entry in entries:
+            part = None if entry.is_symlink() else part_of(entry.name)
+            if part is None:
+                continue
+            key = f"{begun}{part}/" if entry.is_dir() else f"{begun}{part}"
+            if _may_have(key, prefix, after, is_folder=entry.is_dir()):
+                found.append((key.encode(), key, entry))
+    found.sort(key=lambda item: item[0])
+    for _, key, entry in found:
+        if entry.is_dir():
+            yield from _walk(Path(entry.path), key, prefix, after)
+        else:
+            yield key, Path(entry.path)
+
+
+def _may_have(key: str, prefix: str, after: str, *, is_folder: bool) -> bool:
+    """Whether a key, or one of those that begin with a folder's, is wanted."""
+    if not key or len(key.encode()) > MAX_KEY_BYTES:
+        return False
+    if not key.startswith(prefix) and not (is_folder and prefix.startswith(key)):
+        return False
+    return key.encode() > after.encode() or (is_folder and after.startswith(key))
 
 
 def _in_the_way(path: Path, folder: Path) -> AwsError:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import unquote
 
-from textmill.gateway.app import Head, Receive, Send, read_body, send_answer
-from textmill.gateway.s3 import listing, xml
+from textmill.gateway.app import Gone, Head, Receive, Send, read_body, send_answer
+from textmill.gateway.s3 import copying, listing, xml
 from textmill.gateway.s3.bodies import Receiver
 from textmill.gateway.s3.disk import OCTETS, Body, Condition, Disk, Found, open_at
 from textmill.gateway.s3.multipart import Uploads
+from textmill.gateway.s3.virtual import WRITTEN, Virtual
 from textmill.gateway.wire.faults import AwsError
 from textmill.gateway.wire.writing import Answer
 
@@ -22,11 +24,12 @@ MAX_DOCUMENT_BYTES = 4 << 20
 _CHUNK_BYTES = 1 << 20
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _META = "x-amz-meta-"
-_MAX_META_BYTES = 2048
-_XML = {"content-type": "application/xml"}
+_OLD_SIGNATURE = ("AWSAccessKeyId", "Signature", "Expires")
+"""Of an address that a client has presigned by version 2; with --keys it is refused before."""
 
-Virtual = Callable[[str, str], bytes | None]
-"""An object of a bucket that is served from memory; None if it has none of that key."""
+_MAX_META_BYTES = 2048
+_LOCATION = "LocationConstraint"
+_XML = {"content-type": "application/xml"}
 
 
 class Request(NamedTuple):
@@ -44,20 +47,15 @@ class Request(NamedTuple):
 class S3:
     """The handler. `disk` is None where another S3 is used; virtual buckets are served anyway."""
 
-    def __init__(
-        self,
-        disk: Disk | None,
-        is_virtual: Callable[[str], bool],
-        virtual: Virtual,
-    ) -> None:
-        self._disk, self._is_virtual, self._virtual = disk, is_virtual, virtual
+    def __init__(self, disk: Disk | None, virtual: Virtual) -> None:
+        self._disk, self._virtual = disk, virtual
         self._uploads = Uploads(disk) if disk is not None else None
 
     async def __call__(self, head: Head, receive: Receive, send: Send, id_: str) -> None:
         """One request. Raises `AwsError`."""
         bucket, _, key = head.path.removeprefix("/").partition("/")
         request = Request(head, head.fields, unquote(bucket), _unquoted(key), receive, send, id_)
-        if request.bucket and self._is_virtual(request.bucket):
+        if request.bucket and self._virtual.has_bucket(request.bucket):
             await self._send_virtual(request)
             return
         if self._disk is None:
@@ -94,12 +92,12 @@ class S3:
     async def _get_bucket(self, request: Request, disk: Disk) -> None:
         if "location" in request.fields:
             disk.bucket(request.bucket)
-            await _answer(request, xml.document("LocationConstraint", {}), _XML)
+            await _answer(request, xml.document(_LOCATION, {}), _XML)
             return
         _refuse_subresources(request, listing.PARAMETERS)
         from starlette.concurrency import run_in_threadpool
 
-        body = await run_in_threadpool(listing.page, disk, request.bucket, request.fields)
+        body = await run_in_threadpool(_page, disk, request)
         await _answer(request, body, _XML)
 
     async def _post_bucket(self, request: Request, disk: Disk) -> None:
@@ -160,12 +158,13 @@ class S3:
 
     async def _put_object(self, request: Request, disk: Disk) -> None:
         headers = request.head.headers
-        if "x-amz-copy-source" in headers:
-            raise AwsError("NotImplemented", "objects are not copied by this S3", 501)
         if "uploadId" in request.fields:
             await self._put_part(request, disk)
             return
         _refuse_subresources(request, ("x-id",))
+        if copying.SOURCE in headers:
+            await self._copy_object(request, disk)
+            return
         disk.bucket(request.bucket)
         metadata = _metadata(headers)
         receiver = Receiver(disk.new_file(), headers)
@@ -184,9 +183,54 @@ class S3:
             receiver.discard()
         await _answer(request, b"", {"etag": f'"{note.etag}"'})
 
+    async def _copy_object(self, request: Request, disk: Disk) -> None:
+        """Content type and metadata are the source's, or the request's where it says REPLACE."""
+        from starlette.concurrency import run_in_threadpool
+
+        headers = request.head.headers
+        await read_body(request.head, request.receive, 0)
+        disk.bucket(request.bucket)
+        found = await run_in_threadpool(copying.source_of, disk, headers)
+        kind, metadata = found.note.content_type, found.note.metadata
+        if headers.get("x-amz-metadata-directive") == "REPLACE":
+            kind, metadata = headers.get("content-type", OCTETS), _metadata(headers)
+        body = await run_in_threadpool(copying.copied, disk, found, 0, found.note.size)
+        try:
+            note = disk.put(
+                request.bucket,
+                request.key,
+                body,
+                content_type=kind,
+                metadata=metadata,
+                condition=Condition(),
+            )
+        finally:
+            body.path.unlink(missing_ok=True)
+        made = listing.moment(note.modified_ns / 1e9)
+        content = {"ETag": f'"{note.etag}"', "LastModified": made}
+        await _answer(request, xml.document("CopyObjectResult", content), _XML)
+
+    async def _copy_part(self, request: Request, disk: Disk, number: int) -> None:
+        from starlette.concurrency import run_in_threadpool
+
+        headers = request.head.headers
+        await read_body(request.head, request.receive, 0)
+        found = await run_in_threadpool(copying.source_of, disk, headers)
+        span = copying.span_of(headers, found)
+        body = await run_in_threadpool(copying.copied, disk, found, *span)
+        try:
+            etag = self._uploads_of(disk).keep(request.fields["uploadId"], number, body)
+        finally:
+            body.path.unlink(missing_ok=True)
+        content = {"ETag": f'"{etag}"', "LastModified": listing.moment(time.time())}
+        await _answer(request, xml.document("CopyPartResult", content), _XML)
+
     async def _put_part(self, request: Request, disk: Disk) -> None:
         uploads = self._uploads_of(disk)
         number = uploads.check(request.bucket, request.key, request.fields)
+        if copying.SOURCE in request.head.headers:
+            await self._copy_part(request, disk, number)
+            return
         receiver = Receiver(disk.new_file(), request.head.headers)
         try:
             body = await _received(request, receiver)
@@ -238,15 +282,19 @@ class S3:
         if request.head.method not in {"GET", "HEAD"}:
             raise AwsError("AccessDenied", "this bucket is the catalog's, and read-only", 403)
         if not request.key:
-            await _answer(request, b"" if request.head.method == "HEAD" else _empty(request), _XML)
+            body = xml.document(_LOCATION, {})
+            if request.head.method == "GET" and "location" not in request.fields:
+                _refuse_subresources(request, listing.PARAMETERS)
+                body = self._virtual.page(request.bucket, request.fields)
+            await _answer(request, body, _XML)
             return
-        data = self._virtual(request.bucket, request.key)
+        data = self._virtual.read(request.key)
         if data is None:
             raise AwsError("NoSuchKey", "The specified key does not exist.", 404)
         headers = {
             "content-type": "application/json",
             "etag": listing.etag_of(data),
-            "last-modified": format_datetime(datetime(2024, 1, 1, tzinfo=UTC), usegmt=True),
+            "last-modified": format_datetime(WRITTEN, usegmt=True),
             "accept-ranges": "bytes",
         }
         span, status = _span(request.head.headers.get("range"), len(data)), 200
@@ -271,7 +319,7 @@ async def _received(request: Request, receiver: Receiver) -> Body:
     while True:
         message = await request.receive()
         if message["type"] == "http.disconnect":
-            raise AwsError("IncompleteBody", "the client went away")
+            raise Gone
         data = message.get("body", b"")
         size += len(data)
         if size > MAX_OBJECT_BYTES:
@@ -290,6 +338,7 @@ def _unquoted(key: str) -> str:
 
 def _refuse_subresources(request: Request, known: tuple[str, ...]) -> None:
     """A query that means something else must not be taken for the plain request."""
+    known = (*known, *_OLD_SIGNATURE)
     other = [name for name in request.fields if name not in known and not name.startswith("X-Amz-")]
     if other:
         raise AwsError("NotImplemented", f"?{other[0][:50]} is not there in this S3", 501)
@@ -332,6 +381,6 @@ def _span(text: str | None, size: int) -> tuple[int, int] | None:
     return start, end
 
 
-def _empty(request: Request) -> bytes:
-    content: dict[str, Any] = {"Name": request.bucket, "KeyCount": 0, "IsTruncated": "false"}
-    return xml.document("ListBucketResult", content)
+def _page(disk: Disk, request: Request) -> bytes:
+    listed = listing.on_disk(disk, request.bucket)
+    return listing.page(request.bucket, listed, request.fields)

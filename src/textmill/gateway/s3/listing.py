@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -20,7 +21,23 @@ PARAMETERS = (
 )
 
 
-def page(disk: Disk, bucket: str, fields: Mapping[str, str]) -> bytes:
+Listed = Callable[[str, str], Iterable[tuple[str, Callable[[], Note | None]]]]
+"""From a prefix and a key: the keys that begin with the one and come after the other, in order,
+and what is known of each object; None for one that has gone meanwhile."""
+
+
+def on_disk(disk: Disk, bucket: str) -> Listed:
+    """The keys of a bucket. Raises `AwsError`."""
+    disk.bucket(bucket)
+
+    def listed(prefix: str, after: str) -> Iterator[tuple[str, Callable[[], Note | None]]]:
+        found = disk.listing(bucket, prefix, after)
+        return ((key, partial(disk.note, bucket, key, path)) for key, path in found)
+
+    return listed
+
+
+def page(bucket: str, listed: Listed, fields: Mapping[str, str]) -> bytes:
     """One page. Raises `AwsError`."""
     is_v2 = fields.get("list-type") == "2"
     prefix, delimiter = fields.get("prefix", ""), fields.get("delimiter", "")
@@ -29,7 +46,7 @@ def page(disk: Disk, bucket: str, fields: Mapping[str, str]) -> bytes:
     objects: list[Note] = []
     folders: list[str] = []
     last, is_cut = "", False
-    for key, path in disk.listing(bucket, prefix, ""):
+    for key, note_of in listed(prefix, after):
         end = key.find(delimiter, len(prefix)) if delimiter else -1
         name = key[: end + len(delimiter)] if end >= 0 else key
         if name.encode() <= after.encode() or (folders and name == folders[-1]):
@@ -39,7 +56,7 @@ def page(disk: Disk, bucket: str, fields: Mapping[str, str]) -> bytes:
             break
         if end >= 0:
             folders.append(name)
-        elif (note := disk.note(bucket, key, path)) is not None:
+        elif (note := note_of()) is not None:
             objects.append(note)
         last = name
     shown = _encoder(fields)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import math
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -126,10 +125,12 @@ class _Check:
     def float_(self, shape: Shape, sent: Any, where: str) -> float:
         if isinstance(sent, bool) or not isinstance(sent, int | float):
             raise _wrong_type(where, sent, "a number")
-        if not math.isfinite(sent):
-            raise _wrong_type(where, sent, "finite")
-        self._bounds(shape, sent, where, "value")
-        return float(sent)
+        try:
+            number = float(sent)
+        except OverflowError:
+            raise _wrong_type(where, sent, "finite") from None
+        self._bounds(shape, number, where, "value")
+        return number
 
     double_ = float_
 
@@ -186,4 +187,8 @@ def _join(where: str, name: str) -> str:
 
 
 def _wrong_type(where: str, sent: Any, wanted: str) -> AwsError:
-    return unreadable(f"Value {str(sent)[:100]!r} at '{where}' is not {wanted}")
+    try:
+        shown = str(sent)[:100]
+    except ValueError:  # Python writes no number of thousands of digits
+        shown = "of many digits"
+    return unreadable(f"Value {shown!r} at '{where}' is not {wanted}")

@@ -1,55 +1,3 @@
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>textmill endpoint</title>
-<link rel="icon" href="data:,">
-<style>
-:root { --ink: #1c2a33; --dim: #62717c; --line: #d9e0e4; --paper: #f6f8f9; --card: #fff;
-  --blue: #1769aa; --red: #b3261e; --green: #1d7a46; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e3e9ed; --dim: #93a3af; --line: #33424d; --paper: #141b20; --card: #1c252c;
-    --blue: #6db3ea; --red: #f2877f; --green: #68c592; } }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--paper); color: var(--ink);
-  font: 15px/1.45 system-ui, sans-serif; }
-main { max-width: 1080px; margin: 0 auto; padding: 24px 16px 48px; }
-header { display: flex; flex-wrap: wrap; align-items: baseline; gap: 4px 16px; }
-h1 { font-size: 20px; margin: 0; }
-h2 { font-size: 13px; font-weight: 600; margin: 0; color: var(--dim); }
-.state { font-weight: 600; }
-.state.ready { color: var(--green); }
-.state.bad { color: var(--red); }
-.dim { color: var(--dim); }
-.tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); gap: 12px;
-  margin: 20px 0; }
-.tile, .chart { background: var(--card); border: 1px solid var(--line); border-radius: 8px;
-  padding: 12px 14px; }
-.tile b { display: block; font-size: 24px; font-weight: 600; font-variant-numeric: tabular-nums; }
-.tile.miss b { color: var(--red); }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(320px, 1fr)); gap: 12px; }
-svg { display: block; width: 100%; height: 120px; margin-top: 8px; }
-path { fill: none; stroke: var(--blue); stroke-width: 1.5; vector-effect: non-scaling-stroke; }
-path.second { stroke: var(--dim); }
-line { stroke: var(--red); stroke-dasharray: 4 3; vector-effect: non-scaling-stroke; }
-.scale { display: flex; justify-content: space-between; font-size: 12px; color: var(--dim);
-  font-variant-numeric: tabular-nums; }
-footer { margin-top: 20px; font-size: 13px; }
-</style>
-</head>
-<body>
-<main>
-<header>
-  <h1 id="model">textmill</h1>
-  <span id="engine" class="dim"></span>
-  <span id="state" class="state" role="status">connecting …</span>
-</header>
-<section class="tiles" id="tiles" aria-label="Figures now and over the last minute"></section>
-<section class="charts" id="charts" aria-label="The last five minutes"></section>
-<footer class="dim">The last five minutes, second by second. This page only reads.</footer>
-</main>
-<script>
 "use strict";
 const SVG = "http://www.w3.org/2000/svg";
 const TILES = [
@@ -152,6 +100,7 @@ async function refresh() {
     const response = await fetch("live", { cache: "no-store" });
     if (!response.ok) throw new Error(response.status);
     show(await response.json());
+    document.documentElement.dataset.ready = "yes";
   } catch (error) {
     const state = document.getElementById("state");
     state.textContent = "no answer";
@@ -160,6 +109,3 @@ async function refresh() {
   setTimeout(refresh, document.hidden ? 5000 : 1000);
 }
 refresh();
-</script>
-</body>
-</html>

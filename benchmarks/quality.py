@@ -1,55 +1,61 @@
-"""What int8 costs in quality: ROUGE-L of the demo model in float32 and in int8, greedy.
+"""What reduced precision costs in quality: ROUGE-L of the demo model against its float32.
 
-    python benchmarks/int8_quality.py [--records 2000] [--threads N]
+    python benchmarks/quality.py [--engine ct2] [--beams 1] [--records 2000] [--threads N]
 
-Prints F1 with stemming, mean over the records, with a 95 % interval of the paired difference.
+Prints F1 with stemming, mean over the records, and for each precision the paired difference with a
+95 % interval.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import tempfile
 import time
 from pathlib import Path
 
+from common import MODEL, PROMPT, read_records
 from rouge_score.rouge_scorer import RougeScorer
 from tokenizers import Tokenizer
 
 from textmill.core import Batch, Completion, Params, Request
 from textmill.engines.loading import load_model
 
-DEMO = Path(__file__).parents[1] / "src" / "textmill" / "assets" / "demo"
-PARAMS = Params(max_new_tokens=32)
 BATCH_SIZE = 32
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--engine", default="ct2")
+    parser.add_argument("--precisions", nargs="+", default=["float32", "int8"])
+    parser.add_argument("--beams", type=int, default=1)
     parser.add_argument("--records", type=int, default=2000)
     parser.add_argument("--threads", type=int)
     arguments = parser.parse_args()
-    with (DEMO / "data" / "packages.jsonl").open(encoding="utf-8") as lines:
-        records = [json.loads(line) for line in lines][: arguments.records]
-    tokenizer = Tokenizer.from_file(str(DEMO / "model" / "tokenizer.json"))
-    ids = [tokenizer.encode(f"Briefly summarize this text: {r['document']}").ids for r in records]
+    records = read_records()[: arguments.records]
+    tokenizer = Tokenizer.from_file(str(MODEL / "tokenizer.json"))
+    ids = [tokenizer.encode(PROMPT + record["document"]).ids for record in records]
     texts, scores = {}, {}
-    for precision in ("float32", "int8"):
+    for precision in arguments.precisions:
         start = time.perf_counter()
-        texts[precision] = tokenizer.decode_batch(generate(ids, precision, arguments.threads))
+        texts[precision] = tokenizer.decode_batch(generate(ids, precision, arguments))
         seconds = time.perf_counter() - start
         scores[precision] = rouge_l(texts[precision], [r["summary"] for r in records])
         mean = sum(scores[precision]) / len(records)
-        print(f"{precision:8} ROUGE-L {mean:.4f}   {seconds:.1f} s with loading")
-    report_difference(scores["int8"], scores["float32"])
-    same = sum(a == b for a, b in zip(texts["int8"], texts["float32"], strict=True))
-    print(f"{same} of {len(records)} texts are the same")
+        print(f"{precision:8} ROUGE-L {mean:.4f}   {seconds:.1f} s with loading", flush=True)
+    exact, *reduced = arguments.precisions
+    for precision in reduced:
+        same = sum(a == b for a, b in zip(texts[precision], texts[exact], strict=True))
+        print(f"{precision} minus {exact}: {difference(scores[precision], scores[exact])}")
+        print(f"{same} of {len(records)} texts are the same")
 
 
-def generate(inputs: list[list[int]], precision: str, threads: int | None) -> list[list[int]]:
+def generate(
+    inputs: list[list[int]], precision: str, arguments: argparse.Namespace
+) -> list[list[int]]:
+    params = Params(max_new_tokens=32, num_beams=arguments.beams)
     order = sorted(range(len(inputs)), key=lambda n: -len(inputs[n]))
-    requests = [Request(n, 0, inputs[n], PARAMS) for n in order]
+    requests = [Request(n, 0, inputs[n], params) for n in order]
     batches = [
         Batch(number, tuple(requests[at : at + BATCH_SIZE]))
         for number, at in enumerate(range(0, len(requests), BATCH_SIZE))
@@ -57,7 +63,11 @@ def generate(inputs: list[list[int]], precision: str, threads: int | None) -> li
     outputs: dict[int, list[int]] = {}
     with tempfile.TemporaryDirectory() as cache:
         engine = load_model(
-            DEMO / "model", precision=precision, threads=threads, cache_dir=Path(cache)
+            MODEL,
+            engine=arguments.engine,
+            precision=precision,
+            threads=arguments.threads,
+            cache_dir=Path(cache),
         ).engine
         while len(outputs) < len(inputs):
             while batches and engine.room():
@@ -77,14 +87,14 @@ def rouge_l(texts: list[str], references: list[str]) -> list[float]:
     ]
 
 
-def report_difference(ours: list[float], theirs: list[float]) -> None:
+def difference(ours: list[float], theirs: list[float]) -> str:
     """Paired bootstrap, 1,000 resamples."""
     differences = [a - b for a, b in zip(ours, theirs, strict=True)]
     rng = random.Random(0)
     means = sorted(sum(rng.choices(differences, k=len(differences))) for _ in range(1000))
     low, high = (means[n] / len(differences) for n in (25, 974))
     mean = sum(differences) / len(differences)
-    print(f"int8 minus float32: {mean:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}")
+    return f"{mean:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}"
 
 
 if __name__ == "__main__":

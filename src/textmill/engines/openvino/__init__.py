@@ -1,0 +1,1 @@
+"""The OpenVINO engine: graphs, compiled models, limits. See docs/decisions/openvino-engine.md."""

@@ -1,0 +1,1 @@
+"""Pages as values: elements that escape what they are given, documents that load nothing."""
