@@ -149,6 +149,14 @@ def test_the_page_of_a_job_whose_results_are_filtered(job):
     assert "do not hold their texts" in (job / "r.html").read_text("utf-8")
 
 
+def test_joined_rows_have_the_ids_of_their_own_column(tmp_path):
+    write_lines(tmp_path / "in.jsonl", {"key": "k-1", "text_inputs": "a text"})
+    options = {"engine": "echo", "id": "key", "join": "input", "report": tmp_path / "r.html"}
+    textmill.run(tmp_path / "in.jsonl", tmp_path / "out.jsonl", **options)
+    page = (tmp_path / "r.html").read_text("utf-8")
+    assert "id k-1" in re.sub(r"<[^>]*>", " ", page).replace("  ", " ")
+
+
 def test_the_page_of_a_job_without_a_single_result(tmp_path):
     write_lines(tmp_path / "in.jsonl", {"id": 0, "text_inputs": 5})
     textmill.run(

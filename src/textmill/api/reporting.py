@@ -119,7 +119,7 @@ def job_report(job: FinishedJob) -> str:
     seen: Looked | None = None
     try:
         if job.manifest.get("output_format", "jsonl") == "jsonl":
-            seen = Looked(lambda: job.results)
+            seen = Looked(lambda: job.results, id_field=str(job.manifest["id"]))
         else:
             unseen = f"The results are {job.manifest['output_format']}, which is not looked into."
     except Unseen:
