@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from textmill import errors
-from textmill.cli.main import app
+from textmill.cli.app import app
 from textmill.errors import ErrorCode, TextmillError
 from textmill.params.reference import page as parameters_page
 from textmill.serving.refusals import STATUS, Code

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,8 @@ for name in [name for name in os.environ if name.startswith(USERS)]:
 for name in ("HYPER_PARAMS", "OPENAI_API_KEY"):
     os.environ.pop(name, None)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+_home = tempfile.TemporaryDirectory(prefix="textmill-tests-", ignore_cleanup_errors=True)
+os.environ["TEXTMILL_HOME"] = _home.name  # never the user's cache; removed when Python ends
 
 # A shell has what it runs in the background ignore Ctrl-C, and the processes that tests start would
 # inherit that.

@@ -21,8 +21,8 @@ import pytest
 from support import openai_server
 from support.command import environment
 from textmill import errors
-from textmill.cli.main import app
-from textmill.cli.runner import INTERRUPTED
+from textmill.cli.app import app
+from textmill.cli.main import INTERRUPTED
 from textmill.errors import ErrorCode, TextmillError
 
 ROOT = Path(__file__).parents[1]

@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "report": BASE | {"evaluation", "html"},
     "api": BASE
     | {"params", "storage", "records", "catalog", "engines", "batching"}
-    | {"transform", "serving", "evaluation", "report", "settings"},
+    | {"transform", "serving", "evaluation", "html", "report", "settings"},
     "gateway": BASE | {"api", "params", "records", "storage", "catalog", "transform", "serving"},
     "cli": BASE
     | {"api", "settings", "params", "catalog", "transform", "serving", "evaluation"}

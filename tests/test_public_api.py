@@ -103,8 +103,8 @@ def test_flags_and_arguments_of_score_have_the_same_names_and_defaults():
 
 
 def test_preview_takes_what_run_takes():
-    not_for_previews = {"max_errors", "fresh", "retry_failed", "report", "command", "on_progress"}
-    not_for_previews |= {"on_start"}
+    not_for_previews = {"max_errors", "fresh", "retry_failed", "report"}
+    not_for_previews |= {"command", "on_progress", "on_start"}
     assert arguments(preview).keys() == arguments(run).keys() - not_for_previews
 
 

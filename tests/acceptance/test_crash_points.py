@@ -72,7 +72,7 @@ def half_done(folder):
 
 
 def all_bad(folder):
-    write_lines(folder / "in.jsonl", *[b"{"] * 12)
+    write_lines(folder / "in.jsonl", *[b'{"id": 1, "text_inputs": 5}'] * 12)
 
 
 def no_rows(folder):

@@ -339,7 +339,9 @@ def test_a_run_that_finds_another_one_leaves_it_its_memory(tmp_path, many, env):
     first = kills.start("out")
     while not list((tmp_path / "out").rglob("*.jsonl")) and first.poll() is None:
         time.sleep(0.002)
+    first.send_signal(signal.SIGSTOP)  # however long the second takes to begin
     second = textmill(*kills.arguments("out"), env=env)
+    first.send_signal(signal.SIGCONT)
     assert (second.code, BUSY in second.err) == (2, True)
     _, err = first.communicate(timeout=120)
     assert first.returncode == 0, err

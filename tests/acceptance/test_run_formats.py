@@ -184,7 +184,7 @@ def test_formats_can_be_said(tmp_path):
     data = tmp_path / "in.dat"
     data.write_bytes(write_input(tmp_path, "csv", ROWS).read_bytes())
     unsaid = echo(data, "-o", tmp_path / "unsaid.jsonl")
-    assert (unsaid.code, "bad_json" in unsaid.out) == (3, True)
+    assert (unsaid.code, "--input-format csv" in unsaid.err) == (2, True)
     said = ("--input-format", "csv", "--keep", "title", "--format", "tsv")
     assert echo(data, "-o", tmp_path / "out.txt", *said).code == 0
     expected = [(str(row["id"]), row["title"], [row["text_inputs"]]) for row in ROWS]
@@ -518,7 +518,8 @@ def test_a_table_with_another_separator_is_refused_before_the_model_is_sought(
     ran = textmill("run", source, "-o", tmp_path / "out.jsonl", "--model", "no-such")
     assert (ran.code, said in ran.err) == (2, True), ran.err
     source.write_text(f"a{mark}b\n1\n")  # a name may hold anything
-    assert echo(source, "-o", tmp_path / "out.jsonl", "--id", f"a{mark}b").code == 3
+    ran = echo(source, "-o", tmp_path / "out.jsonl", "--id", f"a{mark}b")
+    assert (ran.code, "(the text)" in ran.err) == (2, True)
 
 
 @pytest.mark.parametrize("name", ["o.jsonl.bz2", "o.foo", "o.csv.xz", "o.xlsx"])
@@ -551,6 +552,92 @@ def test_a_column_that_no_row_has_is_noticed_before_the_model_is_sought(
     assert '"text_inputs"' in ran.err
     dry = textmill("run", source, "-o", output, "--model", "no-such", "--dry-run", *flags)
     assert (dry.code, dry.err) == (2, ran.err)
+
+
+@pytest.mark.parametrize("input_format", ["jsonl", "csv", "parquet"])
+@pytest.mark.parametrize(
+    ("rows", "flags", "said"),
+    [
+        (ROWS, ("--id", "nope"), '"nope" (--id nope)'),
+        ([{"no": 1, "text_inputs": "t"}], (), '"id" (--id id)'),
+        ([{"id": 1, "body": "t"}], (), '--prompt "Summarize: {body}"'),
+    ],
+    ids=["another id", "no id", "no text"],
+)
+def test_rows_without_an_id_or_a_text_are_refused_before_the_model_is_sought(
+    tmp_path, input_format, rows, flags, said
+):
+    source = tmp_path / f"in.{input_format}"
+    if input_format == "jsonl":
+        write_lines(source, *rows)
+    elif input_format == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), source)
+    else:
+        lines = [",".join(rows[0]), *(",".join(f'"{n}"' for n in row) for row in rows)]
+        source.write_text("\n".join(lines) + "\n")
+    ran = textmill("run", source, "-o", tmp_path / "out.jsonl", "--model", "no-such", *flags)
+    assert (ran.code, said in ran.err, "there are: " in ran.err) == (2, True, True), ran.err
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ("id,text_inputs\n1,a\n2,b\n", "--input-format csv"),
+        ("id\ttext_inputs\n1\ta\n", "--input-format tsv"),
+        ("first text\nsecond text\n", "--input-format csv, tsv or lines"),
+        ('[{"id": 1, "text_inputs": "a"}]', "jq -c '.[]'"),
+        ('[\n  {"id": 1, "text_inputs": "a"}\n]\n', "jq -c '.[]'"),
+        ('{\n  "id": 1, "text_inputs": "a"\n}\n', "jq -c ."),
+    ],
+    ids=["csv", "tsv", "lines", "array", "array over lines", "object over lines"],
+)
+def test_another_format_on_standard_input_is_refused_with_what_to_do(tmp_path, data, said):
+    ran = echo("-", "-o", tmp_path / "out.jsonl", stdin=data.encode())
+    assert (ran.code, said in ran.err) == (2, True), ran.err
+    assert "standard input is not JSON Lines" in ran.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_damaged_lines_of_json_are_rows_of_their_own_even_if_there_are_no_others(tmp_path):
+    source = write_lines(tmp_path / "in.jsonl", b'{"id": 1, "text_inputs": ', b'{"id": 2}x')
+    assert echo(source, "-o", tmp_path / "out.jsonl").code == 3
+    assert "invalid 2" in textmill("status", tmp_path / "out.jsonl").out
+
+
+def test_a_table_with_another_separator_and_other_columns_is_told_so(tmp_path):
+    source = tmp_path / "in.csv"
+    source.write_text("number;body\n1;a\n")
+    ran = echo(source, "-o", tmp_path / "out.jsonl")
+    assert (ran.code, "separated by semicolons" in ran.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [
+        ('"abc', "never closed\n"),
+        ('"abc\nx\n', "takes in the 1 line after"),
+        ('"a\nx\ny', "2 lines"),
+    ],
+)
+def test_an_open_quote_says_how_many_lines_it_takes_in(tmp_path, end, said):
+    (tmp_path / "in.csv").write_text(f"id,text_inputs\n1,a\n2,{end}")
+    ran = echo(tmp_path / "in.csv", "-o", tmp_path / "out.jsonl")
+    assert "line 3, bad_record: the quote that opens on line 3 is never closed" in ran.out
+    assert said in ran.out
+
+
+def test_blank_lines_are_no_rows_in_any_total(tmp_path):
+    for name, text in {
+        "in.jsonl": '\n{"id": 1, "text_inputs": "a"}\n\n \t\r\n\n{"id": 2, "text_inputs": "b"}\n\n',
+        "in.csv": "\nid,text_inputs\n\n1,a\n\n2,b\n \n",
+        "in.txt": "one\n\n\ntwo\n",
+    }.items():
+        (tmp_path / name).write_text(text, newline="")
+        output = tmp_path / f"{name}.out.jsonl"
+        dry = echo(tmp_path / name, "-o", output, "--dry-run")
+        assert "for 2 rows" in dry.out, dry.out
+        assert echo(tmp_path / name, "-o", output).code == 0
+        assert manifest(output)["inputs"][0]["rows"] == 2
 
 
 def test_a_column_that_some_rows_of_some_file_have_is_no_mistake(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import itertools
 import os
@@ -27,6 +28,7 @@ from support.s3_server import (
 from support.stores import BUCKET
 from textmill.errors import InputError, OutputError, TextmillError, UsageError
 from textmill.storage.base import Target
+from textmill.storage.cloud_errors import is_passing
 from textmill.storage.connecting import Address, StoreOptions
 from textmill.storage.objects import ObjectStore
 from textmill.storage.segments import Segment, segments_in_force
@@ -477,3 +479,8 @@ def test_the_environment_cannot_send_traffic_elsewhere(
 def test_an_azure_address_needs_its_account() -> None:
     with pytest.raises(UsageError, match="the storage account is missing"):
         ObjectStore(Address("az", "box"), "", StoreOptions())
+
+
+def test_a_full_disk_of_this_machine_does_not_pass():
+    assert not is_passing(OSError(errno.ENOSPC, "No space left on device"))
+    assert is_passing(OSError("connection reset"))

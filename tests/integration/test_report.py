@@ -109,6 +109,31 @@ def test_a_report_that_cannot_be_written_is_refused_before_any_work(job, place):
     assert {path.name: path.read_bytes() for path in job.iterdir()} == before
 
 
+def test_a_report_replaces_nothing_but_an_earlier_report(job):
+    """Whatever it is of: side files of the predictions, inputs that a glob finds, anything."""
+    textmill.run(job / "in.jsonl", job / "out.jsonl", engine="echo", fresh=True)
+    (job / "notes.html").write_text("<!doctype html>\n<p>mine")
+    before = {path.name: path.read_bytes() for path in job.iterdir()}
+    for name in ("out.manifest.json", "in.jsonl", "notes.html"):
+        with pytest.raises(OutputError, match="would replace"):
+            textmill.score(job / "out.jsonl", job / "ref.jsonl", report=job / name)
+        with pytest.raises(OutputError, match="would replace"):
+            textmill.run(job / "i*.jsonl", job / "o.jsonl", engine="echo", report=job / name)
+    with pytest.raises(OutputError, match="would replace"):
+        textmill.run(job / "in.jsonl", job / "o.jsonl", engine="echo", report=job / "o.jsonl")
+    assert {path.name: path.read_bytes() for path in job.iterdir()} == before
+    for _ in range(2):
+        textmill.run(job / "in.jsonl", job / "out.jsonl", engine="echo", report=job / "r.html")
+
+
+def test_the_page_of_a_job_without_rows(tmp_path):
+    (tmp_path / "in.jsonl").write_bytes(b"")
+    textmill.run(
+        tmp_path / "in.jsonl", tmp_path / "out.jsonl", engine="echo", report=tmp_path / "r.html"
+    )
+    assert "0 of 0 rows have a result." in (tmp_path / "r.html").read_text("utf-8")
+
+
 def test_the_page_of_a_job_with_a_table_says_that_it_is_not_looked_into(job):
     textmill.run(job / "in.jsonl", job / "out.csv", engine="echo", report=job / "r.html")
     page = (job / "r.html").read_text("utf-8")
@@ -122,6 +147,14 @@ def test_the_page_of_a_job_whose_results_are_filtered(job):
     assert "text 3 text 3" in (job / "r.html").read_text("utf-8")
     textmill.run(job / "in.jsonl", job / "ids.jsonl", output_filter="$['id']", **options)
     assert "do not hold their texts" in (job / "r.html").read_text("utf-8")
+
+
+def test_joined_rows_have_the_ids_of_their_own_column(tmp_path):
+    write_lines(tmp_path / "in.jsonl", {"key": "k-1", "text_inputs": "a text"})
+    options = {"engine": "echo", "id": "key", "join": "input", "report": tmp_path / "r.html"}
+    textmill.run(tmp_path / "in.jsonl", tmp_path / "out.jsonl", **options)
+    page = (tmp_path / "r.html").read_text("utf-8")
+    assert "id k-1" in re.sub(r"<[^>]*>", " ", page).replace("  ", " ")
 
 
 def test_the_page_of_a_job_without_a_single_result(tmp_path):

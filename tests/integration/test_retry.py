@@ -10,7 +10,7 @@ from support.jobs import OUTPUT, lines, rows_of, run_job, texts_of
 from support.stores import BUCKET
 from textmill.core import Failure as Failure_
 from textmill.engines.echo import EchoEngine
-from textmill.errors import ErrorCode, OutputError, TooManyErrors
+from textmill.errors import ErrorCode, InputError, OutputError, TooManyErrors
 from textmill.records.jsonpath import parse_path
 from textmill.storage.connecting import Address, StoreOptions
 from textmill.storage.local import LocalStore
@@ -89,6 +89,21 @@ def test_an_error_file_that_was_changed_is_not_believed(store):
     store.replace("out.errors.jsonl", b"")
     with pytest.raises(OutputError, match="which rows failed"):
         run_job(store, rows_of(TEXTS), retry_failed=True)
+
+
+def test_a_damaged_part_of_a_job_that_was_opened_again_needs_fresh(tmp_path):
+    """What its rows counted for cannot be told from the counts of the rows taken over."""
+    store = LocalStore(tmp_path)
+    run_job(store, rows_of(TEXTS), poisoned(5))
+    with pytest.raises(TooManyErrors):
+        run_job(store, rows_of(TEXTS), poisoned(5), retry_failed=True, max_errors="1")
+    part = tmp_path / "out.jsonl.job" / "parts" / "00001.jsonl"
+    part.write_bytes(part.read_bytes().replace(b"text number 400", b"text number 4OO") * 2)
+    with pytest.raises(InputError) as caught:
+        run_job(store, rows_of(TEXTS))
+    assert "--fresh" in caught.value.hint
+    run_job(store, rows_of(TEXTS), fresh=True)
+    assert texts_of(store) == expected()
 
 
 def test_a_retry_that_was_killed_while_it_forgot_is_finished_by_the_next_run():

@@ -289,7 +289,6 @@ HOOKS = [
     ("endpoint.ends._forecast", "learn"),
     ("endpoint.ends._forecast", "answered"),
     ("endpoint.ends._forecast", "ceiling"),
-    ("endpoint.ends._forecast", "seconds_until_done"),
     ("endpoint.ends._backlog", "select"),
     ("endpoint.ends._backlog", "add"),
     ("endpoint.ends._backlog", "discard"),

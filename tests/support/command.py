@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,10 @@ class Ran(Struct):
 
 def environment(**extra: str) -> dict[str, str]:
     """The process's environment: nothing of the user's that textmill reads."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "TEXTMILL_"))}
+    home = "TEXTMILL_HOME"  # `conftest.py` has set it
+    kept = {
+        k: v for k, v in os.environ.items() if k == home or not k.startswith(("HF_", "TEXTMILL_"))
+    }
     for name in ("HYPER_PARAMS", "OPENAI_API_KEY"):
         kept.pop(name, None)
     return {**kept, "PYTHONPATH": str(SOURCE), "PYTHONWARNINGS": "error", **extra}
@@ -37,10 +41,14 @@ def textmill(
     stdin: bytes | None = None,
     env: dict[str, str] | None = None,
     timeout: float = 120,
+    prefix: Sequence[str] = (),
 ) -> Ran:
-    """Run `textmill` with these arguments; fails the test if it prints a traceback."""
+    """Run `textmill` with these arguments; fails the test if it prints a traceback.
+
+    prefix: a command to run it by.
+    """
     done = subprocess.run(
-        [sys.executable, "-m", "textmill", *map(str, arguments)],
+        [*prefix, sys.executable, "-m", "textmill", *map(str, arguments)],
         cwd=cwd,
         input=stdin,
         env=env or environment(),

@@ -375,7 +375,7 @@ def test_the_whole_of_a_file_keeps_its_order_and_counts() -> None:
     rows = rows_of("openai", data, SHAPE)
     assert [(row.ordinal, row.line) for row in rows] == [(0, 1), (1, 3), (2, 4)]
     assert [type(row) for row in rows] == [Record, Rejected, Record]
-    assert reader_of("openai").count(io.BytesIO(data)) == 4
+    assert reader_of("openai").count(io.BytesIO(data)) == 3
 
 
 def test_the_layers_of_a_job_still_apply_below_a_request() -> None:

@@ -182,7 +182,7 @@ def run(
     )
     if report:
         named = JobFolder(LocalStore(Path()), str(output))
-        check_page(report, [*named.outputs, *_paths(inputs)])
+        check_page(report, named.outputs)
     with Prepared(request) as prepared:
         if on_start:
             on_start(prepared)
@@ -191,14 +191,6 @@ def run(
     if report:
         write_page(report, job_report(job))
     return job
-
-
-def _paths(inputs: Inputs) -> list[str]:
-    """The inputs that are named, globs and folders as they are."""
-    if isinstance(inputs, str | Path):
-        return [str(inputs)]
-    several = inputs if isinstance(inputs, Sequence) else ()
-    return [str(one) for one in several if isinstance(one, str | Path)]
 
 
 def _silent(progress: Progress) -> None:

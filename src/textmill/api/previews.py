@@ -40,7 +40,7 @@ PROBE_RECORDS = 64
 class Preview(Struct, frozen=True, kw_only=True):
     """What a job would do.
 
-    rows: in the input, blank lines included; None if only reading would tell.
+    rows: in the input; None if only reading would tell.
     examined: rows looked at, from the start.
     prompts: id (JSON text) and rendered text of the first three records.
     input_tokens: length of each examined text. limit: longest input allowed, None for no limit.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from textmill.errors import OutputError
-from textmill.storage.atomic import write_atomic
-from textmill.storage.base import digest_of
+from textmill.html.document import HEAD_BYTES, is_ours
+from textmill.storage.atomic import AtomicFile, write_atomic
+from textmill.storage.base import digest_of, input_errors
 from textmill.storage.local import LocalStore
 from textmill.storage.opening import is_url
 from textmill.transform.job import JobFolder
-from textmill.transform.manifest import is_ours
+from textmill.transform.manifest import is_ours as is_manifest
 
 if TYPE_CHECKING:
     from textmill.api.jobs import Job as FinishedJob
@@ -28,19 +30,30 @@ if TYPE_CHECKING:
 MAX_EXAMPLES = 3
 
 
-def check_page(path: str | Path, others: Iterable[str | Path]) -> None:
+def check_page(path: str | Path, others: Iterable[str | Path] = ()) -> None:
     """Raise `OutputError`, before any work, where a page could not be written or would replace
-    one of the other files."""
-    place = Path(path)
+    anything but an earlier page.
+
+    others: names that something else is about to take.
+    """
     if is_url(str(path)):
         raise OutputError(f"{path}: a report is written to this machine", hint="name a local file")
-    if place.is_dir() or not place.parent.is_dir():
-        why = "it is a folder" if place.is_dir() else f"there is no folder {place.parent}"
-        raise OutputError(f"{path} cannot be written: {why}", hint="as in --report report.html")
-    if place.resolve() in {Path(one).resolve() for one in map(str, others) if not is_url(one)}:
+    AtomicFile(str(path)).discard()
+    taken = {os.path.realpath(one) for one in map(str, others) if not is_url(one)}
+    if os.path.realpath(path) in taken or not _is_free(Path(path)):
         raise OutputError(
-            f"the report would replace {path}", hint="choose another name for --report"
+            f"the report would replace {path}, which is no page of textmill's",
+            hint="choose another name for --report",
         )
+
+
+def _is_free(place: Path) -> bool:
+    """Whether nothing would be lost."""
+    with input_errors(str(place)):
+        if not place.exists() or not place.stat().st_size:
+            return True
+        with place.open("rb") as file:
+            return is_ours(file.read(HEAD_BYTES))
 
 
 def write_page(path: str | Path, page: str) -> None:
@@ -106,7 +119,7 @@ def job_report(job: FinishedJob) -> str:
     seen: Looked | None = None
     try:
         if job.manifest.get("output_format", "jsonl") == "jsonl":
-            seen = Looked(lambda: job.results)
+            seen = Looked(lambda: job.results, id_field=str(job.manifest["id"]))
         else:
             unseen = f"The results are {job.manifest['output_format']}, which is not looked into."
     except Unseen:
@@ -167,7 +180,7 @@ def _manifest_beside(predictions: Path) -> tuple[str | None, Job | None]:
     data = folder.store.read(folder.manifest_name)
     try:
         found = msgspec.json.decode(data or b"null")
-        if is_ours(found):
+        if is_manifest(found):
             return _formatted(data or b""), job_of(found)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         pass

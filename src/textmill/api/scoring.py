@@ -76,7 +76,7 @@ def score(
     given = [references] if isinstance(references, str | Path) else list(references)
     _refuse_stores([predictions, *([baseline] if baseline else []), *given])
     if report:
-        check_page(report, [predictions, *([baseline] if baseline else []), *given])
+        check_page(report)
     files: list[Path] = []
     for one in map(str, given):
         if is_dataset(one):

@@ -35,7 +35,8 @@ class StatusReader:
     """Looks at the same jobs again and again; remembers what need not be sought twice."""
 
     def __init__(self, job: str | Path = ".", *, endpoint_url: str | None = None) -> None:
-        self._job, self._options = str(job), store_options(endpoint_url, str(job))
+        self._job = str(job)
+        self._options = store_options(endpoint_url)  # of a job here, the inputs may be in a store
         self._examples: dict[str, Examples] = {}
         self.look_seconds = 10.0 if is_url(self._job) else 1.0
         """How often there can be something new: runs sync their journals so often."""

@@ -17,12 +17,12 @@ from textmill.storage.opening import MANIFEST_SUFFIX, is_url
 def store_options(endpoint_url: str | None, *places: Any) -> StoreOptions:
     """The endpoint that was given, and the environment's region.
 
-    places: inputs and outputs as they were given. Raises `UsageError` for an endpoint that is no
-    address, and for one where nothing is in an object store.
+    places: inputs and outputs as they were given, if they are known. Raises `UsageError` for an
+    endpoint that is no address, and for one where nothing is in an object store.
     """
     if endpoint_url is not None:
         _check_address(endpoint_url)
-        if not any(map(_may_be_remote, places)):
+        if places and not any(map(_may_be_remote, places)):
             raise UsageError(
                 "--endpoint-url is for object stores, and no input or output is in one",
                 hint="leave it out, or write an address like s3://BUCKET/NAME",

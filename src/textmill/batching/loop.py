@@ -72,7 +72,7 @@ class Journal(Protocol):
 class NoJournal:
     """For work that no later run goes on with."""
 
-    def verdict(self, batch: Batch) -> Verdict:  # noqa: ARG002
+    def verdict(self, batch: Batch) -> Verdict:  # noqa: ARG002  the protocol's
         """Every batch is new."""
         return Verdict.RUN
 

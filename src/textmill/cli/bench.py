@@ -26,7 +26,7 @@ def bench(
     api_key_file: str | None = None,
     report: str | None = None,
 ) -> int:
-    """Load a server, or compare engines (`textmill.cli.main` holds the text of its page).
+    """Load a server, or compare engines (`textmill.cli.app` holds the text of its page).
 
     Parameters
     ----------

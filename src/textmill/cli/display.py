@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from textmill.cli.lines import retry_line
+import msgspec
+
+from textmill.cli.lines import reads_standard_input, retry_line
 from textmill.cli.printing import download_bar, human_bytes
 from textmill.cli.runner import printable
 from textmill.telemetry import Notes
@@ -209,7 +211,9 @@ def summary(job: Job) -> None:
         place = f"{first.file}, line {first.line}" if first.file else f"line {first.line}"
         print(f"          for example {place}, {first.code}: {printable(first.message)}")
     if counts.failed and job.manifest.get("command"):
-        print(f"retry     {printable(retry_line(job.manifest['command']))}")
+        command = job.manifest["command"]
+        same = "   (with the same standard input)" if reads_standard_input(command) else ""
+        print(f"retry     {printable(retry_line(command))}{same}")
     print(f"manifest  {job.manifest_path}")
 
 
@@ -238,7 +242,7 @@ def preview(found: Preview) -> None:
         print(f"  {counted(count, 'row')} would fail with {code}, for example: {message}")
     print("\nparameters")
     for name, (value, origin) in found.parameters.items():
-        print(f"  {name} = {value!r}   ({origin})")
+        print(f"  {name} = {msgspec.json.encode(value).decode()}   ({origin})")
     print()
     for line in _memory(found):
         print(line)

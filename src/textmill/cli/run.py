@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import sys
 from contextlib import suppress
-from typing import Annotated, Any
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from textmill.cli.display import RunDisplay
+    from textmill.settings import Settings
+    from textmill.transform.prepare import Prepared
 
 Flag = Parameter(negative=())
 
@@ -47,7 +53,7 @@ def run(
     endpoint_url: str | None = None,
     quiet: Annotated[bool, Flag] = False,
 ) -> int:
-    """Run a model over files (`textmill.cli.main` holds the text of its page).
+    """Run a model over files (`textmill.cli.app` holds the text of its page).
 
     Parameters
     ----------
@@ -131,6 +137,7 @@ def run(
         No progress display.
     """
     import textmill
+    from textmill.api.jobs import Job
     from textmill.cli import display
     from textmill.cli.runner import STANDARD_INPUT
     from textmill.errors import UsageError
@@ -178,24 +185,44 @@ def run(
             found = textmill.preview(inputs, output, **options)
         display.preview(found)
         return 0
-    with (
-        display.downloads(model, quiet=quiet) as options["on_transfer"],
-        display.RunDisplay(quiet=quiet) as screen,
-    ):
-        job = textmill.run(
-            inputs,
-            output,
-            **options,
-            max_errors=max_errors,
-            fresh=fresh,
-            retry_failed=retry_failed,
-            report=report,
-            command=["textmill", *sys.argv[1:]],
-            on_progress=screen.update,
-            on_start=screen.start,
-        )
-    with suppress(OSError, ValueError, AttributeError):  # the job is done, whoever reads of it
+    begun: list[Prepared] = []
+    try:
+        with (
+            display.downloads(model, quiet=quiet) as options["on_transfer"],
+            display.RunDisplay(quiet=quiet) as screen,
+        ):
+            job = textmill.run(
+                inputs,
+                output,
+                **options,
+                max_errors=max_errors,
+                fresh=fresh,
+                retry_failed=retry_failed,
+                report=report,
+                command=[*_environment(settings), "textmill", *sys.argv[1:]],
+                on_progress=screen.update,
+                on_start=partial(_begin, screen, begun),
+            )
+    except KeyboardInterrupt:
+        if not begun or begun[0].manifest is None:
+            raise
+        job = Job(begun[0].folder, begun[0].manifest, already_done=False)
+        report = None  # may not be whole; the same line writes it again
+    # The job is done, whoever reads of it.
+    with suppress(OSError, ValueError, AttributeError, KeyboardInterrupt):
         display.summary(job)
         if report:
             print(f"report    {report}")
     return 0 if job.counts.ok == job.counts.rows else 3
+
+
+def _begin(screen: RunDisplay, begun: list[Prepared], prepared: Prepared) -> None:
+    """The job is ready; whether it is complete has to be known even after Ctrl-C."""
+    begun.append(prepared)
+    screen.start(prepared)
+
+
+def _environment(settings: Settings) -> list[str]:
+    """What has to stand before the command for it to be the same job in any shell."""
+    said = settings.hyper_params
+    return [] if said is None else ["env", f"HYPER_PARAMS={said}"]

@@ -10,9 +10,9 @@ from io import TextIOWrapper
 
 from cyclopts import App, CycloptsError
 
+from textmill.cli.main import GOES_ON, INTERRUPTED
 from textmill.errors import TextmillError, UsageError
 
-INTERRUPTED = 130
 STANDARD_INPUT = "/dev/stdin"
 """What a lone dash is turned into: the parser would take it for a flag."""
 
@@ -49,7 +49,7 @@ def explain(error: BaseException) -> tuple[str, int]:
         words = " ".join(["textmill", *(error.command_chain or ())])
         return f"error: {error}\n  see {words} --help\n", UsageError.exit_code
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted: the same command goes on where this one stopped\n", INTERRUPTED
+        return GOES_ON, INTERRUPTED
     if isinstance(error, MemoryError):
         return "error: out of memory\n  a job keeps its finished rows\n", TextmillError.exit_code
     if isinstance(error, BrokenPipeError):  # the reader of a pipe (head, less) has seen enough

@@ -34,7 +34,7 @@ def score(
     report: Path | None = None,
     offline: Annotated[bool, Flag] = False,
 ) -> int:
-    """Score predictions (`textmill.cli.main` holds the text of its page).
+    """Score predictions (`textmill.cli.app` holds the text of its page).
 
     Parameters
     ----------

@@ -41,7 +41,7 @@ def serve(
     offline: Annotated[bool, Flag] = False,
     quiet: Annotated[bool, Flag] = False,
 ) -> int:
-    """Serve a model over HTTP (`textmill.cli.main` holds the text of its page).
+    """Serve a model over HTTP (`textmill.cli.app` holds the text of its page).
 
     Parameters
     ----------

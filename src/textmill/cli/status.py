@@ -27,7 +27,7 @@ def status(
     verify: Annotated[bool, Flag] = False,
     endpoint_url: str | None = None,
 ) -> int:
-    """Show where jobs stand (`textmill.cli.main` holds the text of its page).
+    """Show where jobs stand (`textmill.cli.app` holds the text of its page).
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def status(
         An S3-compatible server to use instead of the cloud's own.
     """
     from textmill.api.status import StatusReader
-    from textmill.cli.runner import INTERRUPTED
+    from textmill.cli.main import INTERRUPTED
     from textmill.errors import UsageError
 
     reader = StatusReader(job, endpoint_url=endpoint_url)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from textmill.cli.display import bar, duration
-from textmill.cli.lines import next_line, retry_line
+from textmill.cli.lines import next_line, reads_standard_input, retry_line
 from textmill.cli.runner import printable
 from textmill.transform.ledger import Progress
 from textmill.transform.runs import State
@@ -129,17 +129,41 @@ def _history(job: JobStatus) -> str:
 def _how_to_continue(job: JobStatus) -> str:
     """The line to type. `--fresh` would start over."""
     if job.command is None:
-        return "to continue, make the call again that began it"
+        same = " with the same rows" if job.input_copy else ""
+        return f"to continue, make the call again that began it{same}"
     errors = job.counts.failed + job.counts.invalid
-    line = next_line(job.command, job.cwd, errors=errors, rows=job.counts.rows)
-    return f"to continue:  {line}"
+    line = next_line(
+        job.command,
+        job.cwd,
+        errors=errors,
+        rows=job.counts.rows,
+        standard_input=_standard_input(job),
+    )
+    return f"to continue{_with_input(job)}:  {line}"
 
 
 def _how_to_retry(job: JobStatus) -> str:
     """The line that computes the failed rows again."""
     if job.command is None:
         return "to compute failed rows again, make the call with retry_failed=True"
-    return f"to compute failed rows again:  {retry_line(job.command, job.cwd)}"
+    line = retry_line(job.command, job.cwd, standard_input=_standard_input(job))
+    return f"to compute failed rows again{_with_input(job)}:  {line}"
+
+
+def _standard_input(job: JobStatus) -> str | None:
+    """The file that the line reads: the job's copy, if it is on this machine."""
+    if job.copy_is_here and reads_standard_input(job.command):
+        return job.input_copy
+    return None
+
+
+def _with_input(job: JobStatus) -> str:
+    """What the line does not say: the input, where it could be read only once."""
+    if _standard_input(job) is not None:
+        return ""
+    if job.input_copy is not None:
+        return f", give it the same input again (a copy is {job.input_copy})"
+    return ", give it the same standard input again" if reads_standard_input(job.command) else ""
 
 
 def _verification(seen: Verification) -> list[str]:

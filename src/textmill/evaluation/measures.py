@@ -75,11 +75,11 @@ class TextMeasures:
         """No answer never matches, not even an empty reference."""
         return rows * (0, 1) if name == "exact_match" else rows
 
-    def decisive(self, name: str) -> slice:  # noqa: ARG002
+    def decisive(self, name: str) -> slice:  # noqa: ARG002  the protocol's
         """All."""
         return slice(None)
 
-    def values(self, name: str, sums: Floats, records: int) -> Floats:  # noqa: ARG002
+    def values(self, name: str, sums: Floats, records: int) -> Floats:  # noqa: ARG002  the protocol's
         """Part over whole; 0 where there is no whole."""
         part, whole = sums[..., 0], sums[..., 1]
         return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)

@@ -162,7 +162,7 @@ class Scores(Struct, frozen=True, kw_only=True):
         return self["rougeL"]
 
     @property
-    def rougeLsum(self) -> Score:  # noqa: N802
+    def rougeLsum(self) -> Score:  # noqa: N802 — the field writes it so
         """ROUGE-Lsum: the longest common subsequences of their lines."""
         return self["rougeLsum"]
 

@@ -81,19 +81,19 @@ class Rouge:
             scores = {name: _best(pairs, np.array(sizes)) for name, pairs in every.items()}
         return {name: np.stack(scores[name], axis=1) for name in self.names}
 
-    def unanswered(self, name: str, rows: Floats) -> Floats:  # noqa: ARG002
+    def unanswered(self, name: str, rows: Floats) -> Floats:  # noqa: ARG002  the protocol's
         """An empty text scores 0 already."""
         return rows
 
-    def decisive(self, name: str) -> slice:  # noqa: ARG002
+    def decisive(self, name: str) -> slice:  # noqa: ARG002  the protocol's
         """The F-measure."""
         return slice(2, 3)
 
-    def values(self, name: str, sums: Floats, records: int) -> Floats:  # noqa: ARG002
+    def values(self, name: str, sums: Floats, records: int) -> Floats:  # noqa: ARG002  the protocol's
         """The mean F-measure."""
         return sums[..., 0] / records
 
-    def each(self, name: str, rows: Floats) -> Floats:  # noqa: ARG002
+    def each(self, name: str, rows: Floats) -> Floats:  # noqa: ARG002  the protocol's
         """The F-measures."""
         return rows[:, 2]
 

@@ -64,15 +64,15 @@ class Sacre:
             for name, rows in counts.items()
         }
 
-    def unanswered(self, name: str, rows: Floats) -> Floats:  # noqa: ARG002
+    def unanswered(self, name: str, rows: Floats) -> Floats:  # noqa: ARG002  the protocol's
         """An empty text matches nothing already, and its reference counts."""
         return rows
 
-    def decisive(self, name: str) -> slice:  # noqa: ARG002
+    def decisive(self, name: str) -> slice:  # noqa: ARG002  the protocol's
         """All."""
         return slice(None)
 
-    def values(self, name: str, sums: Floats, records: int) -> Floats:  # noqa: ARG002
+    def values(self, name: str, sums: Floats, records: int) -> Floats:  # noqa: ARG002  the protocol's
         """The corpus score of each sum."""
         return _scored(self._corpus[name], sums)
 

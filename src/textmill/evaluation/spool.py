@@ -21,7 +21,7 @@ class Spool:
     """
 
     def __init__(self, max_memory_bytes: int = MAX_MEMORY_BYTES) -> None:
-        self._file = tempfile.SpooledTemporaryFile(max_size=max_memory_bytes)  # noqa: SIM115
+        self._file = tempfile.SpooledTemporaryFile(max_size=max_memory_bytes)  # noqa: SIM115  closed with the object
         weakref.finalize(self, self._file.close)
         self._ends = array("q", [0])
 

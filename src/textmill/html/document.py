@@ -5,7 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 
-from textmill.html.build import Child, code, tag
+from textmill.html.build import Child, Element, code, tag
+
+HEAD_BYTES = 200
+"""So much of a page is enough for `is_ours`."""
 
 
 def policy(style: str, script: str | None = None, *, connect: bool = False) -> str:
@@ -30,6 +33,7 @@ def document(
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
+        _made_by(),
         tag("meta", http_equiv="Content-Security-Policy", content=rules),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name="referrer", content="no-referrer"),
@@ -40,6 +44,15 @@ def document(
     )
     content = tag("body", *body, code("script", script) if script is not None else None)
     return f"<!doctype html>\n{tag('html', head, content, lang='en')}\n"
+
+
+def is_ours(beginning: bytes) -> bool:
+    """Whether a file with these first bytes is a page of this module's."""
+    return beginning.startswith(b"<!doctype html>") and f"{_made_by()}".encode() in beginning
+
+
+def _made_by() -> Element:
+    return tag("meta", name="generator", content="textmill")
 
 
 def _digest(content: str) -> str:

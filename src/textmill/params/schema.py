@@ -242,7 +242,9 @@ _SAMPLING = (
         "seed",
         integer(0, 2**32 - 1),
         Group.SAMPLING,
-        "Makes sampling repeatable. Null means the job's own seed. No effect without `do_sample`.",
+        "The same seed gives the same texts, as long as the same records share a batch; a job's "
+        "batches are the same in every run. Null: the job's own, which is `--seed` or else 0. "
+        "No effect without `do_sample`.",
         default=None,
         nullable=True,
     ),

@@ -41,7 +41,7 @@ class Reader(Protocol):
         """
 
     def count(self, source: ByteStream, file: str = "the input") -> int:
-        """How many rows `read` would yield, blank lines included, without building them.
+        """How many rows `read` would yield, without building them.
 
         Raises what `read` raises for the beginning of a file, such as a header that is none.
         """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -337,9 +337,14 @@ def _missing_text(fields: Fields, id_field: str) -> Unfit:
         for name, raw in fields.items()
         if name != id_field and (value := bytes(raw))[:1] == b'"'
     }
-    field = max(strings, key=strings.__getitem__) if strings else "field"
+    longest = sorted(strings, key=strings.__getitem__, reverse=True)
     return Unfit(
         ErrorCode.MISSING_FIELD,
         f"there is no {quoted(TEXT_FIELD)}; the record has {listed(fields)}: say what the text "
-        f'is, for example --prompt "Summarize: {{{field[:60]}}}"',
+        f"is, for example {example_prompt(longest)}",
     )
+
+
+def example_prompt(columns: Sequence[str]) -> str:
+    """The flag with a prompt of the first of these columns."""
+    return f'--prompt "Summarize: {{{next(iter(columns), "field")[:60]}}}"'

@@ -11,7 +11,7 @@ Cells are texts. Only a cell of a generation parameter is read as the JSON value
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 
@@ -56,6 +56,18 @@ class Columns(Struct, frozen=True):
     params: tuple[str, ...]
 
 
+def other_mark(header: str, wanted: Collection[str] | None = None) -> tuple[str, str] | None:
+    """What may separate the columns of a header, and what to do about it.
+
+    wanted: one of these must be among the columns.
+    """
+    for mark, said in _OTHER_MARKS.items():
+        names = [name.strip().strip('"') for name in header.split(mark)]
+        if len(names) > 1 and (wanted is None or not set(wanted).isdisjoint(names)):
+            return said
+    return None
+
+
 class DelimitedReader:
     """Reads CSV or TSV files. What was noticed about the rows is in the builder."""
 
@@ -93,7 +105,7 @@ class DelimitedReader:
                 yield rows
 
     def count(self, source: ByteStream, file: str = "the input") -> int:
-        """How many rows `read` yields, and the blank lines that it skips.
+        """How many rows `read` yields.
 
         Raises `InputError` as `read` does for a header that cannot be one.
         """
@@ -101,7 +113,10 @@ class DelimitedReader:
         header = None
         for block in cut_rows(source, self._delimiter, max_row_bytes=self._max_row_bytes):
             header = header or self._first_row(block, file)
-            found += len(block.rows) if isinstance(block, Rows) else 1
+            if isinstance(block, Rows):
+                found += sum([1 for row in block.rows if row.strip(self._white)])
+            else:
+                found += 1
         return max(found - 1, 0)
 
     def _first_row(self, block: Rows | BrokenRow, file: str) -> Columns | None:
@@ -135,10 +150,9 @@ class DelimitedReader:
     def _check_delimiter(self, header: str, file: str) -> None:
         """Raise `InputError` if the only column is surely several with something else between."""
         wanted = self.builder.shape.data_columns
-        for mark, (what, hint) in _OTHER_MARKS.items():
-            names = [name.strip().strip('"') for name in header.split(mark)]
-            if len(names) > 1 and header not in wanted and not wanted.isdisjoint(names):
-                raise InputError(f"{file}: its columns are separated by {what}", hint=hint)
+        found = None if header in wanted else other_mark(header, wanted)
+        if found is not None:
+            raise InputError(f"{file}: its columns are separated by {found[0]}", hint=found[1])
 
     def _is_blank(self, row: bytes) -> bool:
         if row.strip(self._white):
@@ -301,7 +315,8 @@ def _broken(row: BrokenRow, max_row_bytes: int) -> Unfit:
         also = f" ({where})" if row.opened else ""
         message = f"the row has {row.size_bytes:,} bytes{also}; the limit is {max_row_bytes:,}"
         return Unfit(ErrorCode.TOO_LONG, message)
-    taken = f": it takes in the {row.line_ends} lines after it" if row.line_ends else ""
+    lines = counted(row.taken, "line")
+    taken = f": it takes in the {lines} after it" if row.taken else ""
     return Unfit(ErrorCode.BAD_RECORD, where + taken)
 
 

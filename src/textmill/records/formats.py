@@ -55,7 +55,7 @@ DELIMITED: frozenset[Format] = frozenset({"csv", "tsv"})
 
 _COMPRESSED = (".gz", ".zst")
 _PARQUET_MAGIC = b"PAR1"
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
 _KEY = rb'(?<!\\)"%b"[ \t\r]*:'
 _REQUEST_KEYS = [re.compile(_KEY % key) for key in (CUSTOM_ID.encode(), b"body")]
 
@@ -69,7 +69,7 @@ def detect_input(name: str, head: bytes) -> Format:
     """
     if head.startswith(_PARQUET_MAGIC):
         return "parquet"
-    text = head.removeprefix(_BOM).lstrip()
+    text = head.removeprefix(BOM).lstrip()
     by_name = _by_ending(name) or "jsonl"
     if by_name == "lines" and text.startswith(b"{"):
         by_name = "jsonl"

@@ -20,7 +20,7 @@ from textmill.records.lines import (
     MAX_LINE_BYTES,
     Lines,
     LongLine,
-    count_lines,
+    count_rows,
     read_lines,
 )
 from textmill.records.shape import ORDINAL_ID
@@ -69,8 +69,8 @@ class JsonlReader:
                 yield rows
 
     def count(self, source: ByteStream, file: str = "the input") -> int:  # noqa: ARG002  such a file is never damaged
-        """How many lines there are, blank ones included; `read` skips those."""
-        return count_lines(source)
+        """How many rows `read` yields."""
+        return count_rows(source)
 
     def _read_block(self, block: Lines, file: str, ordinal: int) -> list[Record | Rejected]:
         rows: list[Record | Rejected] = []

@@ -6,6 +6,7 @@ start of the stream is dropped. The last line needs no end.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from msgspec import Struct
@@ -22,6 +23,9 @@ BLOCK_BYTES = 256 * 1024
 """How much of a stream is read at once."""
 
 _BOM = b"\xef\xbb\xbf"
+_WHITE = b" \t\r"
+_BLANK_STARTS = (b"\n\n", b"\n ", b"\n\t", b"\n\r")
+_BLANK = re.compile(rb"\n[ \t\r]*+(?=\n)")
 
 
 class Lines(Struct, frozen=True):
@@ -89,12 +93,14 @@ class Unfinished:
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._parts: list[bytes] = []
+        self._last = b""
         self.size_bytes = 0
 
     def add(self, data: bytes) -> None:
         """Append."""
         if not data:
             return
+        self._last = data[-1:]
         if not self.too_long:
             self._parts.append(data)
         self.size_bytes += len(data)
@@ -106,6 +112,11 @@ class Unfinished:
         """Whether it is over the limit."""
         return self.size_bytes > self._max_bytes
 
+    @property
+    def ends_line(self) -> bool:
+        """Whether a line end is the last of it."""
+        return self._last in {b"\n", b"\r"}
+
     def text(self) -> bytes:
         """What is held of it."""
         return b"".join(self._parts)
@@ -115,10 +126,18 @@ class Unfinished:
         return LongLine(number, self.size_bytes, self.text())
 
 
-def count_lines(source: ByteStream) -> int:
-    """How many lines `source` has; the last needs no end."""
-    lines, last = 0, b"\n"
+def count_rows(source: ByteStream) -> int:
+    """How many lines `source` has that are not blank; the last needs no end."""
+    rows, blank = 0, True
     for data in read_blocks(source, BLOCK_BYTES):
-        lines += data.count(b"\n")
-        last = data[-1:]
-    return lines + (last != b"\n")
+        first, last = data.find(b"\n"), data.rfind(b"\n")
+        if first < 0:
+            blank = blank and not data.strip(_WHITE)
+            continue
+        rows += not (blank and not data[:first].strip(_WHITE))
+        whole = data[first : last + 1]
+        rows += whole.count(b"\n") - 1
+        if any(start in whole for start in _BLANK_STARTS):
+            rows -= len(_BLANK.findall(whole))
+        blank = not data[last + 1 :].strip(_WHITE)
+    return rows + (not blank)

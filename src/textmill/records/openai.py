@@ -60,7 +60,7 @@ class OpenAIReader:
         return self._lines.read(source, file, first_ordinal)
 
     def count(self, source: ByteStream, file: str = "the input") -> int:
-        """How many lines there are, blank ones included; `read` skips those."""
+        """How many rows `read` yields."""
         return self._lines.count(source, file)
 
 

@@ -32,7 +32,7 @@ from textmill.core import Record, Rejected
 from textmill.errors import ErrorCode, InvariantError
 from textmill.records.base import ByteStream
 from textmill.records.builder import Lost, RecordBuilder, rejected
-from textmill.records.lines import MAX_LINE_BYTES, LongLine, count_lines, read_lines
+from textmill.records.lines import MAX_LINE_BYTES, LongLine, count_rows, read_lines
 from textmill.records.strict import MAX_NESTING
 from textmill.records.unfit import Unfit
 
@@ -202,7 +202,7 @@ class PythonReader:
 
     def count(self, source: ByteStream, file: str = "the input") -> int:  # noqa: ARG002  never damaged
         """How many rows there are."""
-        return count_lines(source)
+        return count_rows(source)
 
     def _row(self, line: bytes, ordinal: int, file: str, number: int) -> Record | Rejected:
         if line[:1] == b"{":

@@ -39,16 +39,17 @@ class Rows(Struct, frozen=True):
 class BrokenRow(Struct, frozen=True):
     """A row over the limit, or one whose quote the end of the file finds open.
 
-    line: where it begins. line_ends: how many lines end within it. head: its first bytes.
+    line: where it begins. head: its first bytes.
     opened: the line of the quote that is never closed; None when the row is just too long.
+    taken: the lines after that one, to the end of the file.
     """
 
     line: int
-    line_ends: int
     size_bytes: int
     head: bytes
     too_long: bool
     opened: int | None
+    taken: int
 
 
 class _State(Enum):
@@ -150,11 +151,11 @@ class _Cutter:
             return Rows([line], [unfinished.text()])
         return BrokenRow(
             line=line,
-            line_ends=line_ends,
             size_bytes=unfinished.size_bytes,
             head=unfinished.text()[:HEAD_BYTES],
             too_long=unfinished.too_long,
             opened=opened,
+            taken=0 if opened is None else line + line_ends - opened - unfinished.ends_line,
         )
 
     def _plain_rows(self, data: bytes, at: int) -> tuple[Rows, int]:

@@ -15,7 +15,7 @@ from textmill.core import Record, Rejected
 from textmill.errors import ErrorCode, UsageError
 from textmill.records.base import ByteStream
 from textmill.records.builder import RecordBuilder, rejected
-from textmill.records.lines import MAX_LINE_BYTES, LongLine, count_lines, read_lines
+from textmill.records.lines import MAX_LINE_BYTES, LongLine, count_rows, read_lines
 from textmill.records.shape import ORDINAL_ID, TEXT_FIELD
 from textmill.records.strict import is_blank
 from textmill.records.unfit import Unfit, not_utf8, quoted
@@ -59,8 +59,8 @@ class LinesReader:
                 yield rows
 
     def count(self, source: ByteStream, file: str = "the input") -> int:  # noqa: ARG002  such a file is never damaged
-        """How many lines there are, blank ones included; `read` skips those."""
-        return count_lines(source)
+        """How many rows `read` yields."""
+        return count_rows(source)
 
     def _row(self, line: bytes, ordinal: int, file: str, number: int) -> Record | Rejected:
         id_ = str(ordinal).encode()

@@ -17,6 +17,8 @@ from textmill.report.texts import id_text, plain
 from textmill.report.values import Card, Examples, Group, Numbers
 
 EVERY = 20
+JOINED = "SageMakerOutput"
+"""Where a row that was joined to its result holds it."""
 Results = Callable[[], Iterable[Mapping[str, Any]]]
 """Gives the rows of the output, from the first one on, each time it is called."""
 
@@ -39,9 +41,10 @@ class Looked:
     The results are gone through twice, and little is held of each. Raises `Unseen`.
     """
 
-    def __init__(self, results: Results) -> None:
+    def __init__(self, results: Results, *, id_field: str = "id") -> None:
+        """`id_field`: which column of the input holds the id, as rows that are joined have it."""
         self._measured = _Measured()
-        for one in _rows(results):
+        for one in _rows(results, id_field):
             self._measured.add(one.text)
         self.total = len(self._measured.words)
         found = _groups(self._measured) if self.total else ()
@@ -51,7 +54,7 @@ class Looked:
         self._ids: dict[int, Any] = {}
         self._found: dict[int, Result] = {}
         chosen, wanted = set(self._places.tolist()), set(self._wanted)
-        for place, one in enumerate(_rows(results)):
+        for place, one in enumerate(_rows(results, id_field)):
             if place in chosen:
                 self._ids[place] = one.id
             if place in wanted:
@@ -142,10 +145,11 @@ def _label(one: Result) -> str:
     return "result" if one.texts == 1 else f"result 1 of {one.texts:,}"
 
 
-def _rows(results: Results) -> Iterator[Result]:
+def _rows(results: Results, id_field: str) -> Iterator[Result]:
     for row in results():
-        held = row.get("SageMakerOutput", row) if isinstance(row, dict) else None
+        held = row.get(JOINED, row) if isinstance(row, dict) else None
         texts = held.get("generated_texts") if isinstance(held, dict) else None
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
             raise Unseen
-        yield Result(row.get("id"), texts[0] if texts else "", len(texts))
+        name = id_field if JOINED in row else "id"
+        yield Result(row.get(name), texts[0] if texts else "", len(texts))

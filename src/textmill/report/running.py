@@ -55,9 +55,9 @@ def speed_section(run: Run) -> Section:
 
 
 def _over_time(run: Run) -> Element:
-    timeline = _smoothed(run.timeline, run.batches)
-    if timeline is None or not timeline.rows:
+    if run.timeline is None or not run.timeline.rows:
         return note("The manifest does not say how fast the run was over its time.")
+    timeline = _smoothed(run.timeline, run.batches)
     drawn = [
         _series(name, values, timeline.step_seconds)
         for name, values in (("Rows", timeline.rows), ("Tokens", timeline.tokens))
@@ -65,10 +65,8 @@ def _over_time(run: Run) -> Element:
     return tag("div", drawn, class_="two")
 
 
-def _smoothed(timeline: Timeline | None, batches: int) -> Timeline | None:
+def _smoothed(timeline: Timeline, batches: int) -> Timeline:
     """Steps so long that several batches end in each: rows come in batches, not one by one."""
-    if timeline is None:
-        return None
     together = -(-len(timeline.rows) // max(MIN_STEPS, batches // BATCHES_IN_STEP))
     return Timeline(
         step_seconds=timeline.step_seconds * together,
@@ -146,7 +144,7 @@ def _distribution(name: str, one: Distribution) -> Element:
     return chart(
         name,
         charts.bars(one.counts, label, said),
-        top=counted(max(one.counts), "row"),
+        top=counted(max(one.counts, default=0), "row"),
         left=f"{one.first:,}",
         right=f"{end:,}",
         note=said + beyond,

@@ -222,7 +222,7 @@ class LiveEnds:
         seconds = now - entry.waiting.due
         self._forecast.answered(entry.running, seconds, predicted=entry.call.predicted)
 
-    def verdict(self, batch: Batch) -> Verdict:  # noqa: ARG002
+    def verdict(self, batch: Batch) -> Verdict:  # noqa: ARG002  the protocol's
         """Every batch is new."""
         return Verdict.RUN
 

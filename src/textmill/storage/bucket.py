@@ -111,7 +111,8 @@ class Bucket:
             if isinstance(error.__cause__, PreconditionError):
                 raise InputError(
                     f"{self.url(key)} has changed while it was read",
-                    hint="run the same line again when nothing writes to it any more",
+                    hint="when nothing writes to it any more, run again; a job that has begun on it"
+                    " has to start over, for it is another input now (--fresh)",
                 ) from error
             raise
         return data

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import re
 
 from textmill.errors import is_panic
 
 _PASSING_STATUS = {408, 429}
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+"""Of this machine's disk, where a request was read from or written to it."""
 _STATUS = re.compile(r"status code: (\d{3})(?: ([^:]*))?")
 _CODE = re.compile(r"<Code>([^<]*)</Code>")
 _MESSAGE = re.compile(r"<Message>([^<]*)</Message>")
@@ -95,6 +98,8 @@ def is_passing(error: BaseException) -> bool:
     if isinstance(error, BaseError) and not isinstance(error, GenericError | JoinError):
         return False
     if not isinstance(error, BaseError) and type(error) is not OSError:
+        return False
+    if isinstance(error, OSError) and error.errno in _DISK:
         return False
     text = str(error)
     if any(word in text for word in (*_NO_CREDENTIALS, "builder error", "without LOCATION")):

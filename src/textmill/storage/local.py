@@ -84,7 +84,7 @@ class LocalStore:
             except FileExistsError:
                 return False
             finally:
-                self.path(new).unlink(missing_ok=True)
+                _remove_surely(self.path(new))
             sync_folder(str(path.parent))
         return True
 
@@ -228,7 +228,12 @@ class LocalLock:
                 file.close()
 
     def check(self) -> None:
-        """The lock of a living process cannot be lost."""
+        """The lock of a living process can be lost only with its file. Raises `OutputError`."""
+        if self._file is not None and not _is_at(self._file, self._path):
+            raise OutputError(
+                f"{self._path.parent} was removed, or moved, while a run was at work on it",
+                hint="run the same line again: what is no longer there is computed again",
+            )
 
     def release(self) -> None:
         """Let another process have it, and leave nothing behind: its file, its folder if empty.
@@ -237,18 +242,33 @@ class LocalLock:
         """
         if self._file is not None:
             with suppress(OSError):
-                self._path.unlink(missing_ok=True)
+                if _is_at(self._file, self._path):  # else it is another run's by now
+                    self._path.unlink(missing_ok=True)
             _remove_if_empty(self._path.parent)
             self._file.close()
             self._file = None
             self._on_release()
 
 
-def _make(folder: Path) -> None:
-    """Make a folder unless there is something of that name."""
+def _remove_surely(path: Path) -> None:
+    """Remove a file, though Ctrl-C comes meanwhile: nobody else would."""
     try:
-        if not folder.exists():
+        path.unlink(missing_ok=True)
+    except KeyboardInterrupt:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def _make(folder: Path) -> None:
+    """Make a folder unless it is there."""
+    try:
+        if not folder.is_dir():
             folder.mkdir(exist_ok=True)
+    except FileExistsError:
+        raise OutputError(
+            f"{folder} is a file, and a folder of that name is needed",
+            hint="move it away, or choose another output",
+        ) from None
     except FileNotFoundError:
         raise OutputError(
             f"there is no folder {folder.parent}",
@@ -288,5 +308,5 @@ def _flock(file: IO[bytes], path: Path) -> None:
 def _is_at(file: IO[bytes], path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False

@@ -5,6 +5,7 @@ Public, so that whoever builds on textmill can test against it.
 
 from __future__ import annotations
 
+import hashlib
 import random
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -50,7 +51,6 @@ class _File(Struct):
 
     data: bytes
     durable: int
-    version: int
 
 
 class MemoryStore:
@@ -65,7 +65,6 @@ class MemoryStore:
         self.calls = 0
         self.failure = failure
         self._dead = False
-        self._version = 0
         self._files: dict[str, _File] = {}
         self._locks: set[str] = set()
         self._mutex = threading.RLock()
@@ -102,7 +101,8 @@ class MemoryStore:
             file = self._files.get(name)
             if file is None:
                 return None
-            return Entry(name=name, size_bytes=len(file.data), version=str(file.version))
+            version = hashlib.sha256(file.data).hexdigest()  # as lasting as an ETag
+            return Entry(name=name, size_bytes=len(file.data), version=version)
 
     def names(self, prefix: str) -> list[str]:
         """All files whose names begin with `prefix`, sorted."""
@@ -171,9 +171,8 @@ class MemoryStore:
         """Nothing here is waited for."""
 
     def _write(self, name: str, data: bytes, durable: int | None = None) -> None:
-        self._version += 1
         whole = len(data) if durable is None else durable
-        self._files[name] = _File(bytes(data), whole, self._version)
+        self._files[name] = _File(bytes(data), whole)
 
     @contextmanager
     def _reading(self, name: str) -> Iterator[bool]:

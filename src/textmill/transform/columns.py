@@ -1,19 +1,26 @@
-"""Columns that a job asks for and its input has not: noticed before the model is loaded."""
+"""Inputs that no row of which can be used: noticed before the model is loaded.
+
+A column is asked for and the input has not, or the lines are those of another format.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import closing
 
 import msgspec
+from msgspec import Struct
 
-from textmill.core import Record
-from textmill.errors import InputError
-from textmill.records.formats import DELIMITED
+from textmill.core import Record, Rejected
+from textmill.errors import ErrorCode, InputError
+from textmill.records.builder import example_prompt
+from textmill.records.delimited import other_mark
+from textmill.records.formats import BOM, DELIMITED
 from textmill.records.jsonpath import Path
-from textmill.records.shape import Shape
+from textmill.records.shape import ORDINAL_ID, TEXT_FIELD, Shape
 from textmill.records.unfit import Unfit, listed, quoted
 from textmill.transform.filtering import check_filter, example_of, texts_wanted
-from textmill.transform.inputs import JobInput
+from textmill.transform.inputs import JobInput, read_head
 from textmill.transform.plan import MAX_WINDOW_ROWS
 from textmill.transform.reading import RowReader
 
@@ -23,6 +30,7 @@ LOOK_ROWS = MAX_WINDOW_ROWS
 _TABLES = frozenset({*DELIMITED, "parquet"})
 _OWN_COLUMNS = "openai"
 """The format whose rows have keys of their own, from which the columns are made."""
+_EXCERPT_CHARACTERS = 60
 
 
 def check_columns(
@@ -32,31 +40,33 @@ def check_columns(
     *,
     sample: int | None,
 ) -> None:
-    """Raise `InputError` for what is named, and is in no file as far as can be seen: a column, or
-    what the output filter asks for.
+    """Raise `InputError` for what is named, and is in no file as far as can be seen (a column, or
+    what the output filter asks for), and for a file whose lines are surely those of another format.
 
     It is sought in the first rows of the files.
     """
-    _check_named(files, shape, sample=sample)
+    rows = min(sample or LOOK_ROWS, LOOK_ROWS)
+    _check_named(files, shape, rows)
     if output_filter is not None and output_filter.steps:
-        _check_filter(files, shape, output_filter, min(sample or LOOK_ROWS, LOOK_ROWS))
+        _check_filter(files, shape, output_filter, rows)
 
 
-def _check_named(files: Sequence[JobInput], shape: Shape, *, sample: int | None) -> None:
+def _check_named(files: Sequence[JobInput], shape: Shape, rows: int) -> None:
     """A table has the same columns in every row. Of rows that are filtered first nobody knows yet
     what they have."""
+    missing = _asked_for(shape)
     if shape.input_filter is not None or any(file.format == _OWN_COLUMNS for file in files):
-        return
-    missing = {name: {name} for name in shape.keep}
-    if shape.prompt is not None:
-        missing |= {name: {name, name.partition(".")[0]} for name in shape.prompt.fields}
+        missing = {}
     seen: dict[str, None] = {}
     for file in files:
-        if missing or file.format in DELIMITED:  # whose header may show that it is none
-            seen |= dict.fromkeys(_columns_of(file, shape, min(sample or LOOK_ROWS, LOOK_ROWS)))
+        if missing or file.format in {"jsonl", *DELIMITED}:  # which may show that they are none
+            look = _look(file, shape, rows, wanted=missing.values())
+            if look.first_is_no_json:
+                _refuse_other_lines(file, shape, all_bad=look.none_is_json)
+            seen |= dict.fromkeys(look.columns)
             missing = {name: any_of for name, any_of in missing.items() if not any_of & seen.keys()}
     if missing and seen:
-        raise _no_column(next(iter(missing)), shape, list(seen))
+        raise _no_column(next(iter(missing)), shape, list(seen), tables=_are_tables(files))
 
 
 def _check_filter(files: Sequence[JobInput], shape: Shape, path: Path, rows: int) -> None:
@@ -85,18 +95,93 @@ def _records(files: Sequence[JobInput], shape: Shape, rows: int) -> Iterator[Rec
             yield from (row for row in chunk if isinstance(row, Record))
 
 
-def _columns_of(file: JobInput, shape: Shape, rows: int) -> Sequence[str]:
+def _asked_for(shape: Shape) -> dict[str, set[str]]:
+    """The columns that rows need, each with the names that it may be found by."""
+    fields = [TEXT_FIELD] if shape.prompt is None else []
+    ids = [] if shape.id_field == ORDINAL_ID else [shape.id_field]
+    asked = {name: {name} for name in (*shape.keep, *ids, *fields)}
+    if shape.prompt is not None:
+        asked |= {name: {name, name.partition(".")[0]} for name in shape.prompt.fields}
+    return asked
+
+
+class _Look(Struct, frozen=True):
+    """The first rows of a file: the columns that they have, and whether they should be JSON and
+    are not."""
+
+    columns: Sequence[str]
+    first_is_no_json: bool
+    none_is_json: bool
+
+
+def _look(file: JobInput, shape: Shape, rows: int, wanted: Collection[set[str]]) -> _Look:
+    """Look at the first rows, no further than to the last of the `wanted` columns."""
     reader = RowReader([file], shape, sample=rows)
-    for _ in reader.chunks():
-        if file.format in _TABLES:
+    first = None
+    none_is_json = file.format == "jsonl"
+    for chunk in reader.chunks():
+        first = first or chunk[0]
+        none_is_json = none_is_json and all(map(_is_no_json, chunk))
+        found = set(reader.builder.columns)
+        if file.format in _TABLES or (found and all(any_of & found for any_of in wanted)):
             break
-    return reader.builder.columns
-
-
-def _no_column(name: str, shape: Shape, seen: Sequence[str]) -> InputError:
-    flag = f"--keep {name}" if name in shape.keep else f"--prompt with {{{name}}}"
-    return InputError(
-        f"no row has the column {quoted(name)} ({flag}), as far as the first {LOOK_ROWS:,} rows of"
-        " each file tell",
-        hint=f"there are: {listed(seen)}",
+    return _Look(
+        columns=reader.builder.columns,
+        first_is_no_json=file.format == "jsonl" and _is_no_json(first),
+        none_is_json=none_is_json,
     )
+
+
+def _is_no_json(row: object) -> bool:
+    return isinstance(row, Rejected) and row.code is ErrorCode.BAD_JSON
+
+
+def _refuse_other_lines(file: JobInput, shape: Shape, *, all_bad: bool) -> None:
+    """Raise `InputError` unless the lines may be damaged ones of JSON Lines.
+
+    all_bad: none of the first rows is JSON. Of an array over several lines one may be.
+    """
+    with closing(file.open()) as stream:
+        head = read_head(file.text_of(stream)).removeprefix(BOM).decode(errors="replace").lstrip()
+    line, _, rest = head.partition("\n")
+    line = line.rstrip()
+    if head.startswith("[") and head[1:].lstrip().startswith("{") and (all_bad or line == "["):
+        what, hint = "one JSON array", "make a line of each item: jq -c '.[]'"
+    elif not all_bad or (line.startswith("{") and not (line == "{" and rest.strip())):
+        return
+    elif line == "{":
+        what, hint = "JSON over several lines", "make a line of each object: jq -c ."
+    else:
+        mark = other_mark(line, shape.data_columns)
+        what = f"of another format; it begins with {quoted(line[:_EXCERPT_CHARACTERS])}"
+        hint = mark[1] if mark else "say which: --input-format csv, tsv or lines (a text per line)"
+    raise InputError(f"{file.label} is not JSON Lines but {what}", hint=hint)
+
+
+def _are_tables(files: Sequence[JobInput]) -> bool:
+    return all(file.format in DELIMITED for file in files)
+
+
+def _no_column(name: str, shape: Shape, seen: Sequence[str], *, tables: bool) -> InputError:
+    what, hint = _flag(name, shape, seen)
+    if tables and len(seen) == 1 and (mark := other_mark(seen[0])):
+        hint = f"its columns may be separated by {mark[0]}: {mark[1]}"
+    there = f"there are: {listed(seen)}"
+    return InputError(
+        f"no row has the column {quoted(name)} ({what}), as far as the first {LOOK_ROWS:,} rows of"
+        " each file tell",
+        hint=f"{there}; {hint}" if hint else there,
+    )
+
+
+def _flag(name: str, shape: Shape, seen: Sequence[str]) -> tuple[str, str | None]:
+    """How a column was asked for, and what to do instead."""
+    if name in shape.keep:
+        return f"--keep {name}", None
+    if shape.prompt is not None and name in shape.prompt.fields:
+        return f"--prompt with {{{name}}}", None
+    if name == shape.id_field:
+        hint = f"name the one that holds the id (--id FIELD) or number the rows (--id {ORDINAL_ID})"
+        return f"--id {name}", hint
+    others = [column for column in seen if column != shape.id_field]
+    return "the text", f"say what the text is, for example {example_prompt(others)}"

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from textmill.core import JsonText
-from textmill.errors import InvariantError
+from textmill.errors import InputError, InvariantError, OutputError
 from textmill.records.base import Writer
 from textmill.records.writers import JsonlWriter
 from textmill.storage.base import Store
@@ -132,6 +132,7 @@ def merge(
     carried: what the parts no longer tell of rows that an earlier job of this output finished.
     """
     totals, lengths = Totals(**msgspec.structs.asdict(carried)), Lengths()
+    folder.check_lock()  # before parts are missed: somebody else can remove the folder
     with ExitStack() as stack:
         writer = plan.open_writer(_result_lines(folder, windows))
         results = _Target(folder.store, folder.name, writer)
@@ -165,6 +166,14 @@ def _publish(folder: JobFolder, targets: list[_Target], digests: list[OutputDige
         folder.store.remove(folder.errors_name)
 
 
+def _gone(folder: JobFolder, window: int) -> OutputError:
+    return OutputError(
+        f"{folder.label}.job: the finished rows of window {window} are gone: files of the job were"
+        " removed while it ran",
+        hint="run the same line again: what is no longer there is computed again",
+    )
+
+
 def _merge_part(
     folder: JobFolder, number: int, first: int, results: _Target, errors: _Target
 ) -> list[Row]:
@@ -185,6 +194,8 @@ def _result_lines(folder: JobFolder, windows: int) -> Iterator[JsonText]:
 
 def _sorted_part(folder: JobFolder, number: int) -> Part:
     part, _ = folder.read_part(number)
+    if not part.rows and number not in folder.part_numbers:
+        raise _gone(folder, number)
     part.rows.sort(key=lambda row: row.n)
     return part
 
@@ -198,13 +209,30 @@ def _check_ordinals(label: str, part: Part, *, first: int) -> None:
 
 
 def write_manifest(folder: JobFolder, manifest: dict[str, Any]) -> None:
-    """Commit the job. Bytes of a file name that are no UTF-8 are written as \\udcNN."""
-    encoded = msgspec.json.encode(_encodable(manifest))
-    data = msgspec.json.format(encoded, indent=1) + b"\n"
-    folder.check_lock()
-    announce(folder, {folder.manifest_name: hashlib.sha256(data).hexdigest()})
+    """Commit the job. Bytes of a file name that are no UTF-8 are written as \\udcNN.
+
+    The output is there: that the job's folder has been removed since is no reason to stop. A
+    store whose lock another run can take over checks it before each write.
+    """
+    data = _encoded(manifest)
+    try:
+        announce(folder, {folder.manifest_name: hashlib.sha256(data).hexdigest()})
+    except OutputError:
+        if folder.is_described:  # else nobody will go on with it, and so nobody has to know
+            raise
     if not folder.store.create(folder.manifest_name, data):
         raise in_the_way(folder, folder.manifest_name)
+
+
+def is_committed(folder: JobFolder, manifest: dict[str, Any]) -> bool:
+    """Whether this very manifest is in its place, as far as can be seen."""
+    with suppress(InputError):
+        return folder.store.read(folder.manifest_name) == _encoded(manifest)
+    return False
+
+
+def _encoded(manifest: dict[str, Any]) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(_encodable(manifest)), indent=1) + b"\n"
 
 
 def _encodable(value: Any) -> Any:

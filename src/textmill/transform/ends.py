@@ -112,7 +112,9 @@ class JobSource:
 
     def _begin_copies(self, window: Window, ready: _Ready) -> Mapping[int, int]:
         """Pair the window's copies with their originals. Returns those that are not computed."""
-        done = {row.n: row for row in ready.part.rows} if ready.copies else {}
+        if not ready.copies:
+            return ready.copies
+        done = {row.n: row for row in ready.part.rows}
         originals = {
             copy: original
             for copy, original in ready.copies.items()
@@ -151,7 +153,7 @@ class JobSource:
             raise InputError(
                 f"{self._folder.label}.job is damaged: the part of window {number} holds other"
                 f" rows than {rows[0].ordinal} to {rows[-1].ordinal}",
-                hint="the file was changed after it was written; start over with --fresh",
+                hint=self._folder.mending(number),
             )
         if part.complete:
             admitted = _admitted(part, rows)

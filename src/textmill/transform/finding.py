@@ -95,8 +95,9 @@ def _listing(name: str, options: StoreOptions) -> tuple[Store | None, list[str]]
         store, _ = open_store(f"{name}any", options)
         return store, store.names("")
     path = Path(name)
-    if not path.is_dir() or _is_job(path):
-        return None, []
+    with input_errors(name):
+        if not path.is_dir() or _is_job(path):
+            return None, []
     local = LocalStore(path)
     return local, _names_in(local)
 

@@ -24,7 +24,7 @@ from textmill.records.base import ByteStream
 from textmill.records.formats import HEAD_BYTES, INPUT_FORMATS, Format, check_kind, detect_input
 from textmill.records.python_rows import line_of
 from textmill.records.split import Shard, ShardStream, check_splittable, shard_name, shard_range
-from textmill.storage.base import STANDARD_INPUT, InputFile, Store, Stream
+from textmill.storage.base import STANDARD_INPUT, InputFile, Store, Stream, input_errors
 from textmill.storage.connecting import StoreOptions
 from textmill.storage.decompress import Stored, decompressed
 from textmill.storage.inputs import expand_inputs, open_input, refuse_repeats
@@ -199,11 +199,17 @@ def _expanded(pattern: str, options: ReadOptions) -> list[_Found]:
         ]
     if is_url(pattern) or pattern.endswith(MANIFEST_SUFFIX):
         named = expand_urls(pattern, options.stores)
-    elif pattern and Path(pattern).is_dir():
+    elif pattern and _is_folder(pattern):
         named = list(expand_inputs([str(path) for path in expand_folder(Path(pattern))]))
     else:
         named = list(expand_inputs([pattern]))
     return [_Found(file, file.path) for file in named]
+
+
+def _is_folder(path: str) -> bool:
+    """Raises `InputError` if a folder on the way to it may not be entered."""
+    with input_errors(path):
+        return Path(path).is_dir()
 
 
 def _refuse_repeated_urls(urls: Iterable[str]) -> None:
@@ -228,7 +234,7 @@ def _with_format(file: JobInput, wanted: str) -> JobInput:
     with closing(file.open()) as stream:
         stored = Stored(cast(BinaryIO, stream))
         text = decompressed(stored, file.label)
-        head = _head(text)
+        head = read_head(text)
     check_kind(file.label, head)
     format_ = cast(Format, wanted) if wanted != "auto" else detect_input(file.label, head)
     if format_ == "parquet" and text is not stored:
@@ -239,7 +245,8 @@ def _with_format(file: JobInput, wanted: str) -> JobInput:
     return msgspec.structs.replace(file, format=format_)
 
 
-def _head(text: Any) -> bytes:
+def read_head(text: ByteStream) -> bytes:
+    """The first bytes of a text, as many as `detect_input` makes use of."""
     head = b""
     while len(head) < HEAD_BYTES and (data := text.read(HEAD_BYTES - len(head))):
         head += data

@@ -24,6 +24,7 @@ from msgspec import Struct
 
 from textmill.errors import InputError, OutputError, ResumeRefused
 from textmill.storage.base import Lock, Log, Store
+from textmill.transform.journal import Carried, Events
 from textmill.transform.parts import Part, read_part
 from textmill.transform.plan import JobSpec, changes
 
@@ -121,7 +122,25 @@ class JobFolder:
     def read_part(self, window: int) -> tuple[Part, int]:
         """What a window's log holds, and the byte where its whole frames end."""
         name = self._part_name(window)
-        return read_part(self.store.log(name), self.store.label(name))
+        try:
+            return read_part(self.store.log(name), self.store.label(name))
+        except InputError as error:
+            if error.__cause__ is None:  # else the store could not read it, and says what to do
+                error.hint = self.mending(window)
+            raise
+
+    def mending(self, window: int) -> str:
+        """What to do about a part that is damaged: the mildest that gives the same output."""
+        log, label = self.journal()
+        if any(isinstance(event, Carried) for event in Events(log, label)):
+            # The counts of its rows cannot be told from those of the rows taken over.
+            return "it was changed after it was written; start over with --fresh"
+        part = self.store.label(self._part_name(window))
+        what = f"all objects below {part}/" if self.store.writes_late else part
+        return (
+            f"it was changed after it was written: remove {what} and run the same line again; only"
+            " the rows of this part are computed again"
+        )
 
     def _part_name(self, window: int) -> str:
         return f"{self._parts}{window:05d}.jsonl"

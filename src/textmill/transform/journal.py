@@ -272,7 +272,6 @@ class JobJournal:
     def forgotten(self) -> None:
         """Write that no failed row is left of those that were to be done again."""
         self._write(Retried(forgotten=True), sync=True)
-        self.history.forgetting = False
 
     def progress(self, event: Progressed) -> None:
         """Write how far the job is, for whoever asks for its status."""

@@ -18,6 +18,7 @@ from textmill.transform.job import JobFolder
 from textmill.transform.journal import JobJournal, Progressed, now
 from textmill.transform.parts import Part, PartWriter, Row
 from textmill.transform.windows import Window
+from textmill.words import counted
 
 
 class Progress(Struct):
@@ -110,13 +111,14 @@ class ErrorBudget(Struct, frozen=True):
         if self.share is not None:
             if progress.total is None and not final and progress.rows < ENOUGH_ROWS:
                 return
-            expected = 0 if final else progress.total or 0  # blank lines are among them
+            expected = 0 if final else progress.total or 0
             limit = int(self.share * max(expected, progress.begun))
         if limit is None or progress.errors <= limit:
             return
+        seen = max(progress.rows, progress.begun)  # bad rows are done before the good ones
         causes = ", ".join(f"{code} {count}" for code, count in progress.codes.most_common())
         raise TooManyErrors(
-            f"{progress.errors} of the first {progress.rows} finished rows failed ({causes});"
+            f"{progress.errors:,} of the first {counted(seen, 'row')} failed ({causes});"
             f" --max-errors allows {limit}; for example {progress.example}",
             hint="finished rows are kept: the same line with a larger --max-errors goes on; with"
             " a mended input it is another job (--fresh)",

@@ -125,10 +125,7 @@ def _enter(rows: list[Row], by_ordinal: dict[int, Row], label: str) -> None:
 
 
 def _damaged(label: str, what: str) -> InputError:
-    return InputError(
-        f"{label} is damaged: {what}",
-        hint="the file was changed after it was written; start over with --fresh",
-    )
+    return InputError(f"{label} is damaged: {what}")
 
 
 def _whole_lines(data: bytes) -> Iterator[bytes]:

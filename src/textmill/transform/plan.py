@@ -43,7 +43,7 @@ class InputDigest(Struct, frozen=True, kw_only=True):
 
     version: as the store gives it (`storage.base.Entry`).
     sha256: None for an object of a store, which is not read twice: its version stands for it.
-    rows: blank lines included; None where only reading would tell.
+    rows: blank lines are none; None where only reading would tell.
     span: of a shard, the stretch of bytes in which its rows begin.
     commit: of a data set, what its revision meant.
     """

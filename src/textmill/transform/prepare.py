@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import Any, Self
 
 from textmill.core import JsonText
-from textmill.errors import OutputError
+from textmill.errors import InputError, OutputError
 from textmill.records.base import Writer
 from textmill.records.formats import (
     needs_details,
@@ -18,7 +18,7 @@ from textmill.storage.compress import compression
 from textmill.storage.inputs import same_file
 from textmill.telemetry import Notes, versions_of
 from textmill.transform.columns import check_columns
-from textmill.transform.commit import OutputPlan
+from textmill.transform.commit import OutputPlan, is_committed
 from textmill.transform.execute import Executed, OnProgress, Worker, execute
 from textmill.transform.inputs import Inputs, JobInput, ReadOptions, find_inputs
 from textmill.transform.ledger import ErrorBudget
@@ -59,6 +59,8 @@ class Prepared:
                 chunks=lambda: self._new_reader().chunks(self.spec.inputs),
                 command=request.command,
             )
+            self.manifest = self._finished
+            """Once the job is complete; None before."""
             self._stack = stack.pop_all()
 
     def __enter__(self) -> Self:
@@ -78,7 +80,10 @@ class Prepared:
         )
 
     def execute(self, on_progress: OnProgress) -> tuple[dict[str, Any], bool]:
-        """Run the job to its end. Returns its manifest, and True if it was complete before."""
+        """Run the job to its end. Returns its manifest, and True if it was complete before.
+
+        Ctrl-C is raised on even after the commit, which `manifest` then tells of.
+        """
         if self._finished is not None:
             return self._finished, True
         manifest: dict[str, Any] = {}
@@ -87,7 +92,7 @@ class Prepared:
             manifest.update(self._manifest(executed))
             return manifest
 
-        with self._notes, self._kept_rows_are_told():
+        with self._notes, self._kept_rows_are_told(), self._commit_is_told(manifest):
             execute(
                 self.spec,
                 self.folder,
@@ -100,6 +105,19 @@ class Prepared:
                 describe=make_manifest,
             )
         return manifest, False
+
+    @contextmanager
+    def _commit_is_told(self, manifest: dict[str, Any]) -> Iterator[None]:
+        """Ctrl-C that comes after the commit finds a complete job: only its folder is left."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            if is_committed(self.folder, manifest):
+                self.manifest = manifest
+                with suppress(InputError, OutputError):
+                    self.folder.remove()
+            raise
+        self.manifest = manifest
 
     @contextmanager
     def _kept_rows_are_told(self) -> Iterator[None]:

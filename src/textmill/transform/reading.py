@@ -144,7 +144,9 @@ def _check_unchanged(file: JobInput, expected: Mapping[str, InputDigest]) -> Non
     if digested is not None and file.version != digested.version:
         raise InputError(
             f"{file.label} has changed while it was read",
-            hint="run again when nothing writes to it any more",
+            hint="when nothing writes to it any more, start over with --fresh: it is another input"
+            " now, so no row of the old one is used. With the old content back the same line goes"
+            " on",
         )
 
 

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from textmill.errors import InputError, TextmillError
 from textmill.storage.decompress import text_lines
+from textmill.storage.opening import is_url
 from textmill.transform.commit import Totals
 from textmill.transform.job import JobFolder
 from textmill.transform.journal import Events, History, Progressed, history
@@ -67,14 +68,15 @@ class JobStatus(Struct, frozen=True, kw_only=True):
     """Where one job stands. The fields are the keys of `textmill status --json`.
 
     output: the job's output, as a path or URL. state: see `State`; detail: how that is known.
-    counts: rows done. total: rows of the input, blank lines included; None if unknown.
+    counts: rows done. total: rows of the input; None if unknown.
     resumed: rows that an earlier run than the last one had done.
     rows_per_second, run_rows_per_second: of the last minute of the last run, and of all of it.
     eta_seconds: of a running job. began, updated: of the last run, its begin and last sign of life.
     runs, deaths: how many runs there were, and how many were killed; None once complete.
     split_batches: batches computed in halves. shrunk: how often memory ran out; max_tokens: input
     tokens of a batch since then. failures: rows without a result by cause, most frequent first.
-    command, cwd: the line that began the job, and where. warnings: what its manifest warns of.
+    command, cwd: the line that began the job, and where. input_copy: where the copy is of an input
+    that can be read only once, while the job is unfinished. warnings: what its manifest warns of.
     verification: what `verify` found, if asked for.
     """
 
@@ -97,8 +99,14 @@ class JobStatus(Struct, frozen=True, kw_only=True):
     failures: list[Cause] = []
     command: list[str] | None = None
     cwd: str | None = None
+    input_copy: str | None = None
     warnings: list[str] = []
     verification: Verification | None = None
+
+    @property
+    def copy_is_here(self) -> bool:
+        """Whether there is a copy of the input, as a file of this machine."""
+        return self.input_copy is not None and not is_url(self.input_copy)
 
     @property
     def is_sound(self) -> bool:
@@ -163,6 +171,7 @@ def _unfinished(folder: JobFolder, examples: Examples) -> JobStatus:
         failures=_causes(counts, examples),
         command=description.command if description else None,
         cwd=description.cwd if description else None,
+        input_copy=folder.store.label(folder.spool) if folder.store.stat(folder.spool) else None,
     )
 
 

@@ -134,12 +134,12 @@ class _Check:
 
     double_ = float_
 
-    def boolean_(self, shape: Shape, sent: Any, where: str) -> bool:  # noqa: ARG002
+    def boolean_(self, shape: Shape, sent: Any, where: str) -> bool:  # noqa: ARG002  as all checkers
         if not isinstance(sent, bool):
             raise _wrong_type(where, sent, "true or false")
         return sent
 
-    def timestamp_(self, shape: Shape, sent: Any, where: str) -> datetime:  # noqa: ARG002
+    def timestamp_(self, shape: Shape, sent: Any, where: str) -> datetime:  # noqa: ARG002  as all checkers
         if isinstance(sent, bool):
             raise _wrong_type(where, sent, "a time")
         try:
