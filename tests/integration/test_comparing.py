@@ -76,14 +76,20 @@ def test_parameters_that_an_engine_cannot_honour_leave_it_out(home, data) -> Non
     assert all("stop" in one.message for one in found.refused)
 
 
-def test_one_engine_alone_leaves_auto_as_it_was(tmp_path, home, data) -> None:
-    (tmp_path / "engines").mkdir()
+def test_one_engine_alone_leaves_auto_as_it_was(home, data) -> None:
+    kept = {p: p.read_bytes() for p in (home / "engines").glob("measured/*")}
     found = textmill.compare(
-        "demo", engine="ct2", data=data, prompt="{document}", duration=0.2, home=tmp_path
+        "demo",
+        engine="ct2",
+        data=data,
+        prompt="{document}",
+        parameters={"max_new_tokens": 2},
+        duration=0.2,
+        home=home,
     )
     assert {one.engine for one in found.measured} == {"ct2"}
     assert not found.kept
-    assert not (tmp_path / "engines" / "measured").exists()
+    assert {p: p.read_bytes() for p in (home / "engines").glob("measured/*")} == kept
 
 
 def test_figures_are_kept_for_a_number_of_threads_and_damage_means_none(tmp_path) -> None:

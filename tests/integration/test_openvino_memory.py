@@ -18,7 +18,7 @@ pytest.importorskip("openvino")
 from support.openvino import make_engine
 
 FOLDER = tiny_model("flan-t5")
-OF_A_ROUND = 500
+OF_A_ROUND = 300
 
 
 def resident_mb() -> float:
@@ -41,7 +41,7 @@ def requests(seed: int) -> list[Request]:
                 num_beams=chance.choice([1, 1, 1, 3]),
             ),
         )
-        for n, ids in enumerate(random_inputs(OF_A_ROUND, seed=seed, end=1, longest=120))
+        for n, ids in enumerate(random_inputs(OF_A_ROUND, seed=seed, end=1, longest=80))
     ]
 
 
