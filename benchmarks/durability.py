@@ -62,10 +62,10 @@ class Timed:
         return self._clocked(value, f"{self._label} {name}") if name in self._timed else value
 
     def _clocked(self, call: Callable[..., Any], label: str) -> Callable[..., Any]:
-        def clocked(*args: Any) -> Any:
+        def clocked(*args: Any, **options: Any) -> Any:
             started = time.perf_counter()
             try:
-                return call(*args)
+                return call(*args, **options)
             finally:
                 self._seconds[label] += time.perf_counter() - started
                 self._calls[label] += 1
@@ -97,13 +97,17 @@ class MemoryFile:
 
     def sync(self) -> None: ...
 
-    close = commit = discard = sync
+    close = discard = sync
+
+    def commit(self, *, replace: bool = True) -> bool:  # noqa: ARG002
+        return True
 
 
 class ForgetfulStore:
     """What a job asks of a store, without any of its promises."""
 
     sync_seconds = 1.0
+    writes_late = False
 
     def __init__(self) -> None:
         self.files: dict[str, MemoryFile] = {}
@@ -122,8 +126,20 @@ class ForgetfulStore:
         return [name for name in self.files if name.startswith(prefix)]
 
     def create(self, name: str, data: bytes) -> bool:
-        self.target(name).append(data)
+        self.replace(name, data)
         return True
+
+    def replace(self, name: str, data: bytes) -> None:
+        self.target(name).append(data)
+
+    def stat(self, name: str) -> None:  # noqa: ARG002
+        return None
+
+    def read(self, name: str) -> bytes | None:
+        return self.files[name].read() if name in self.files else None
+
+    def hurry(self) -> None:
+        pass
 
     def remove(self, name: str) -> None:
         self.files.pop(name, None)
@@ -137,6 +153,7 @@ class Heap:
     """In place of ledger and folder: rows in a list, nothing on a disk."""
 
     label = "nothing"
+    open_windows = 0
 
     def __init__(self) -> None:
         self.folder = self
