@@ -370,11 +370,12 @@ def test_a_delimited_reader_is_ready_for_the_next_file_after_a_refused_one() -> 
 def test_whatever_a_file_begins_with_its_format_is_right_or_refused_in_a_sentence(
     head: bytes, format_: Format, said: bool
 ) -> None:
+    refused = None
     try:
         check_content("in", format_, head, said=said)
     except InputError as error:
-        assert error.message.startswith("in is ")
-        assert error.hint
+        refused = error
+    assert refused is None or (refused.message.startswith("in is ") and refused.hint)
 
 
 @patient
