@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from textmill.cli.lines import reads_standard_input, retry_line
+from textmill.cli.lines import ways_out
 from textmill.cli.printing import download_bar, human_bytes
 from textmill.cli.runner import printable
 from textmill.telemetry import Notes
@@ -210,10 +210,11 @@ def summary(job: Job) -> None:
         print(f"errors    {job.errors_output}   ({causes})")
         place = f"{first.file}, line {first.line}" if first.file else f"line {first.line}"
         print(f"          for example {place}, {first.code}: {printable(first.message)}")
-    if counts.failed and job.manifest.get("command"):
-        command = job.manifest["command"]
-        same = "   (with the same standard input)" if reads_standard_input(command) else ""
-        print(f"retry     {printable(retry_line(command))}{same}")
+    if counts.failed:
+        way, *others = ways_out(job.manifest, counts.codes)
+        print(printable(f"retry     {way}"))
+        for line in others:
+            print(f"          {line}")
     print(f"manifest  {job.manifest_path}")
 
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import ceil
 from pathlib import Path
+from typing import Any
+
+from textmill.errors import ErrorCode
 
 RETRY = "--retry-failed"
-_MAX_ERRORS = "--max-errors"
+NO_RETRY = "a finished table is not opened again: run the failed rows as a job of their own"
+_MAX_ERRORS, _TIMEOUT = "--max-errors", "--timeout"
+_TIMEOUT_SECONDS = 600.0
+"""What --timeout is by default."""
 _STANDARD_INPUT = ("-", "/dev/stdin")
 
 
@@ -18,14 +25,54 @@ def reads_standard_input(command: Sequence[str] | None) -> bool:
 
 
 def retry_line(
-    command: Sequence[str], cwd: str | None = None, *, standard_input: str | None = None
+    command: Sequence[str],
+    cwd: str | None = None,
+    *,
+    codes: Collection[str] = (),
+    standard_input: str | None = None,
 ) -> str:
-    """The line of a job, so that its failed rows are computed again.
+    """The line of a job, so that its failed rows are computed again, with better prospects.
 
+    codes: what they failed with; of the flags that may change, those are set that help.
     standard_input: the file that is to be read as such.
     """
     words = [word for word in _again(command) if word != RETRY]
+    if ErrorCode.TIMEOUT in codes:
+        words = _with_flag(words, _TIMEOUT, _more_time(_value(words, _TIMEOUT)))
+    if ErrorCode.OOM in codes:
+        words = _with_flag(words, "--threads", "1")
     return _typed([*words, RETRY], cwd, standard_input)
+
+
+def helps(codes: Collection[str], max_batch_tokens: int | None) -> list[str]:
+    """What to do about rows that fail with `codes` even so: sentences, with flags.
+
+    max_batch_tokens: of the job that failed. What changes it, is another job.
+    """
+    found = []
+    if ErrorCode.OOM in codes:
+        half = "" if max_batch_tokens is None else f" {max(1, max_batch_tokens // 2)}"
+        found.append(
+            f"oom: use fewer --threads; else start over (--fresh) with --max-batch-tokens{half},"
+            " or with a --max-input-tokens and --truncate"
+        )
+    if ErrorCode.CRASHED in codes:
+        found.append("crashed: start over (--fresh) with another --precision or --engine")
+    return found
+
+
+def ways_out(manifest: Mapping[str, Any], codes: Collection[str]) -> list[str]:
+    """How the rows of a finished job that failed with `codes` may get a result: first the line."""
+    command = manifest.get("command")
+    if manifest["output_format"] != "jsonl":
+        first = NO_RETRY
+    elif command is None:
+        first = "make the call again with retry_failed=True"
+    else:
+        same = "   (with the same standard input)" if reads_standard_input(command) else ""
+        first = retry_line(command, codes=codes) + same
+    tokens = json.loads(manifest["identity"].get("max_batch_tokens", "null"))
+    return [first, *helps(codes, tokens)]
 
 
 def next_line(
@@ -42,9 +89,9 @@ def next_line(
     to be read as such.
     """
     words = _again(command)
-    at, limit = _limit(words)
+    limit = _value(words, _MAX_ERRORS)
     if limit is not None and errors > _allowed(limit, rows):
-        words[at] = words[at].removesuffix(limit) + _larger(limit, errors)
+        words = _with_flag(words, _MAX_ERRORS, _larger(limit, errors))
     return _typed(words, cwd, standard_input)
 
 
@@ -53,14 +100,39 @@ def _again(command: Sequence[str]) -> list[str]:
     return [word for word in command if word != "--fresh"]
 
 
-def _limit(words: Sequence[str]) -> tuple[int, str | None]:
-    """Where the line says what --max-errors is, and what."""
+def _place(words: Sequence[str], flag: str) -> tuple[int, str] | None:
+    """Where the value of a flag stands, and what stands before it in that word."""
     for at, word in enumerate(words):
-        if word.startswith(f"{_MAX_ERRORS}="):
-            return at, word.partition("=")[2]
-        if word == _MAX_ERRORS and at + 1 < len(words):
-            return at + 1, words[at + 1]
-    return 0, None
+        if word.startswith(f"{flag}="):
+            return at, f"{flag}="
+        if word == flag and at + 1 < len(words):
+            return at + 1, ""
+    return None
+
+
+def _value(words: Sequence[str], flag: str) -> str | None:
+    place = _place(words, flag)
+    return None if place is None else words[place[0]].removeprefix(place[1])
+
+
+def _with_flag(words: Sequence[str], flag: str, value: str | None) -> list[str]:
+    """The line with the flag set, where it stood if it did; without the flag if `value` is None."""
+    place = _place(words, flag)
+    if place is None:
+        return [*words] if value is None else [*words, flag, value]
+    at, before = place
+    if value is None:
+        return [*words[: at if before else at - 1], *words[at + 1 :]]
+    return [*words[:at], before + value, *words[at + 1 :]]
+
+
+def _more_time(seconds: str | None) -> str | None:
+    """Twice the --timeout that was too short; None is the default, where that is more."""
+    try:
+        given = _TIMEOUT_SECONDS if seconds is None else float(seconds)
+    except ValueError:
+        return None
+    return f"{2 * given:g}" if given >= _TIMEOUT_SECONDS else None
 
 
 def _allowed(limit: str, rows: int) -> float:

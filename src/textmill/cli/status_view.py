@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from textmill.cli.display import bar, duration
-from textmill.cli.lines import next_line, reads_standard_input, retry_line
+from textmill.cli.lines import NO_RETRY, helps, next_line, reads_standard_input, retry_line
 from textmill.cli.runner import printable
 from textmill.transform.ledger import Progress
 from textmill.transform.runs import State
@@ -54,6 +54,7 @@ def block(job: JobStatus) -> str:
         lines.append(_how_to_continue(job))
     if job.counts.failed and job.state not in {State.RUNNING, State.DAMAGED}:
         lines.append(_how_to_retry(job))
+        lines += (f"  {line}" for line in helps(job.counts.codes, job.max_tokens))
     if job.verification is not None:
         lines += _verification(job.verification)
     return printable("\n".join(lines))
@@ -144,9 +145,13 @@ def _how_to_continue(job: JobStatus) -> str:
 
 def _how_to_retry(job: JobStatus) -> str:
     """The line that computes the failed rows again."""
+    if job.state is State.COMPLETE and job.output_format not in {None, "jsonl"}:
+        return NO_RETRY
     if job.command is None:
         return "to compute failed rows again, make the call with retry_failed=True"
-    line = retry_line(job.command, job.cwd, standard_input=_standard_input(job))
+    line = retry_line(
+        job.command, job.cwd, codes=job.counts.codes, standard_input=_standard_input(job)
+    )
     return f"to compute failed rows again{_with_input(job)}:  {line}"
 
 

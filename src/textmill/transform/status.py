@@ -77,7 +77,7 @@ class JobStatus(Struct, frozen=True, kw_only=True):
     tokens of a batch since then. failures: rows without a result by cause, most frequent first.
     command, cwd: the line that began the job, and where. input_copy: where the copy is of an input
     that can be read only once, while the job is unfinished. warnings: what its manifest warns of.
-    verification: what `verify` found, if asked for.
+    output_format: of the output, once complete. verification: what `verify` found, if asked for.
     """
 
     output: str
@@ -101,6 +101,7 @@ class JobStatus(Struct, frozen=True, kw_only=True):
     cwd: str | None = None
     input_copy: str | None = None
     warnings: list[str] = []
+    output_format: str | None = None
     verification: Verification | None = None
 
     @property
@@ -257,6 +258,7 @@ def _finished(folder: JobFolder, examples: Examples) -> JobStatus:
         failures=_causes(counts, examples),
         command=manifest.command,
         warnings=manifest.warnings,
+        output_format=manifest.output_format,
     )
 
 
