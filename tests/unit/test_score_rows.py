@@ -68,7 +68,7 @@ def test_a_damaged_packed_file_is_an_error(file: Path, how: str) -> None:
 
 def test_lines_may_end_in_crlf_begin_with_a_bom_be_blank_and_lack_the_last_end(file: Path) -> None:
     file.write_bytes(b'\xef\xbb\xbf{"id": 1}\r\n\r\n \n{"id": 2}')
-    assert [tuple(row) for row in read_rows(file)] == [(1, {"id": 1}), (4, {"id": 2})]
+    assert [(row.line, row.value) for row in read_rows(file)] == [(1, {"id": 1}), (4, {"id": 2})]
 
 
 def test_an_empty_file_has_no_rows(file: Path) -> None:

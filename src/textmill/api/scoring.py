@@ -44,8 +44,9 @@ def score(
 ) -> Scores:
     """Score the predictions of one file against references, joined by id.
 
-    Files are JSON Lines or Parquet. references: a file or several, a folder of Parquet files, or
-    a data set on a hub, `hf://datasets/ORG/NAME[@REVISION][/PATH]`.
+    Files are JSON Lines, CSV, TSV, Parquet or OpenAI's answers, as `run` writes them. references: a
+    file or several, a folder of Parquet files, or a data set on a hub,
+    `hf://datasets/ORG/NAME[@REVISION][/PATH]`.
     on: the field that joins them; `PREDFIELD=REFFIELD` where the names differ.
     pred: the field of a prediction, text or a list of which the first counts. Default: the first
         of generated_texts, generated_text, text and prediction that there is, else the only text.

@@ -39,10 +39,11 @@ def score(
     Parameters
     ----------
     predictions
-        JSON Lines or Parquet with an id and a text: the output of a job, or of any other system.
+        JSON Lines, CSV, TSV or Parquet with an id and a text: the output of a job in any format,
+        or of any other system.
     references
-        JSON Lines or Parquet with the same ids and the texts that were wanted; a folder of
-        Parquet files; or hf://datasets/ORG/NAME[@REVISION][/PATH].
+        The same formats, with the same ids and the texts that were wanted; a folder of Parquet
+        files; or hf://datasets/ORG/NAME[@REVISION][/PATH].
     on
         The field that joins the two files; PREDFIELD=REFFIELD where the names differ.
     pred

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Hashable
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,15 @@ def id_key(value: object) -> Hashable:
     if value is None or isinstance(value, str | int | float):
         return value
     raise ValueError(f"{written(value)} is not a JSON value, so it cannot be an id")
+
+
+def id_text(key: Hashable) -> str:
+    """An `id_key` as a table of texts has it: 1 and 1.0 are `1`, true is `true`."""
+    if isinstance(key, tuple) and key[0] == "bool":
+        key = key[1]
+    if isinstance(key, float) and key.is_integer():
+        key = int(key)
+    return key if isinstance(key, str) else json.dumps(key, default=str)
 
 
 def id_fields(on: str) -> tuple[str, str]:

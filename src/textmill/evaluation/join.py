@@ -105,7 +105,8 @@ class Join:
             if failure and row.value.get(self._id_field) is None:
                 self._extra += 1
                 continue
-            place = self._references.places.get(key_of(row, self._id_field, where))
+            key = key_of(row, self._id_field, where)
+            place = self._references.place_of(key, untyped=row.untyped)
             text = None if failure else self._prediction(row, where)
             if place is None:
                 stranger = stranger or row
@@ -198,7 +199,8 @@ class Join:
             for row in read_rows(path):
                 if "id" not in row.value:
                     continue
-                place = self._references.places.get(key_of(row, "id", f"{path}, line {row.line}"))
+                key = key_of(row, "id", f"{path}, line {row.line}")
+                place = self._references.place_of(key, untyped=row.untyped)
                 if place is not None and not self._lines[place]:
                     self.states[place] = State.FAILED
                     self._codes[place] = str(row.value.get("code", "error"))

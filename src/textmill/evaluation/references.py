@@ -11,7 +11,14 @@ from typing import Any, NamedTuple
 import msgspec
 
 from textmill.errors import InputError
-from textmill.evaluation.fields import duplicate, field_value, key_of, not_text, only_text_field
+from textmill.evaluation.fields import (
+    duplicate,
+    field_value,
+    id_text,
+    key_of,
+    not_text,
+    only_text_field,
+)
 from textmill.evaluation.rows import Row, read_rows
 from textmill.evaluation.spool import Spool
 from textmill.words import written
@@ -77,6 +84,8 @@ class References:
         self.reference_chars, self.source_chars = array("q"), array("q")
         self.most = self.fewest = 0
         self._id_field = id_field
+        self._untyped = False
+        self._by_text: dict[str, int] | None = None
         self._texts = Spool()
         self._lines = array("q")
         self._starts: list[int] = []
@@ -105,9 +114,22 @@ class References:
         """How many references a record has: `1`, or `1-3`."""
         return str(self.most) if self.most == self.fewest else f"{self.fewest}-{self.most}"
 
+    def place_of(self, key: Hashable, *, untyped: bool) -> int | None:
+        """Where the reference with this id (`id_key`) is.
+
+        untyped: the id comes from a table of texts, where "1" may have been the number 1.
+        """
+        place = self.places.get(key)
+        if place is None and (untyped or self._untyped):
+            if self._by_text is None:
+                self._by_text = {id_text(known): at for known, at in self.places.items()}
+            place = self._by_text.get(id_text(key))
+        return place
+
     def _add(self, row: Row, path: Path) -> None:
         where = f"{path}, line {row.line}"
         key = key_of(row, self._id_field, where)
+        self._untyped = self._untyped or row.untyped
         if key in self.places:
             raise self._repeated(row, path, self.places[key])
         if not self.field:

@@ -1,4 +1,4 @@
-"""Rows of a JSON Lines or Parquet file, for scoring."""
+"""Rows of a file, for scoring: of what a job writes, and of other systems' results."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from textmill.errors import InputError
+from textmill.records.delimited import other_mark, read_table_values
 from textmill.records.lines import LongLine, read_lines
+from textmill.records.openai import is_answer, result_of_answer
 from textmill.records.parquet import MAGIC, read_parquet_values
 from textmill.records.strict import is_blank, parse_object, repeated_key
 from textmill.records.unfit import Unfit, quoted
@@ -24,31 +26,78 @@ MAX_LITERAL_BYTES = 1 << 20
 
 
 class Row(NamedTuple):
-    """One object and its 1-based line."""
+    """One object and its 1-based line. untyped: every id is text, as a table of texts has it."""
 
     line: int
     value: dict[str, Any]
+    untyped: bool = False
 
 
 def read_rows(path: Path) -> Iterator[Row]:
-    """The objects of a JSON Lines file, one a line; plain, gzip or zstd, told by its first bytes.
-    A Parquet file, told likewise, has a row for each of its own; `line` is the row's number.
+    """The rows of a file, in any format that a job writes; plain, gzip or zstd, told by its first
+    bytes. `line` is the line on which a row begins, of Parquet the row's number.
 
-    Blank lines are skipped. A file whose first key is in single quotes holds Python dicts, not
-    JSON (SageMaker writes its results so), and is read as Python literals throughout. Raises
-    `InputError`, naming the line, for anything else, for lines over 64 MiB and for what cannot be
-    read or unpacked.
+    CSV and TSV are told by their names. Blank lines are skipped. JSON Lines whose first key is in
+    single quotes are Python dicts, not JSON (SageMaker writes its results so), and are read as
+    Python literals throughout. Raises `InputError`, naming the line, for anything else, for lines
+    over 64 MiB and for what cannot be read or unpacked.
     """
     if _is_parquet(path):
         yield from _parquet_rows(path)
-        return
+    elif delimiter := _delimiter(path):
+        yield from _table_rows(path, delimiter)
+    else:
+        yield from _json_rows(path)
+
+
+def _json_rows(path: Path) -> Iterator[Row]:
     parse: Callable[[bytes], Any] | None = None
     for number, line in _lines(path):
         if is_blank(line):
             continue
         if parse is None:
             parse = _literal if line.lstrip().startswith(b"{'") else _json
-        yield Row(number, _object(line, parse, f"{path}, line {number}"))
+        value = _object(line, parse, f"{path}, line {number}")
+        if is_answer(value):
+            yield Row(number, result_of_answer(value), untyped=True)
+        else:
+            yield Row(number, value)
+
+
+def _delimiter(path: Path) -> bytes | None:
+    """What stands between the cells of a table; None for JSON, whatever its name."""
+    from textmill.records.formats import BOM, DELIMITERS, HEAD_BYTES, check_kind, detect_input
+
+    format_ = detect_input(path.name, b"")
+    if format_ not in DELIMITERS or not path.is_file():  # a pipe can be read but once
+        return None
+    with open_input(str(path)) as stream:
+        head = stream.read(HEAD_BYTES)
+    check_kind(str(path), head)
+    return None if head.removeprefix(BOM).lstrip().startswith(b"{") else DELIMITERS[format_]
+
+
+def _table_rows(path: Path, delimiter: bytes) -> Iterator[Row]:
+    with open_input(str(path)) as stream:
+        rows = read_table_values(stream, delimiter, str(path), max_row_bytes=MAX_LINE_BYTES)
+        for line, cells in rows:
+            names = [*cells]
+            if len(names) == 1 and (mark := other_mark(names[0], besides=delimiter.decode())):
+                raise InputError(f"{path}: its columns are separated by {mark[0]}", hint=mark[1])
+            value = {name: msgspec.json.decode(cell) for name, cell in cells.items()}
+            yield Row(line, _with_all_texts(value), untyped=True)
+
+
+def _with_all_texts(value: dict[str, Any]) -> dict[str, Any]:
+    """A row of a job's table: `generated_texts` is an array there, empty where it has one item."""
+    if not {"generated_text", "generated_texts"} <= value.keys():
+        return value
+    several = value["generated_texts"]
+    try:
+        texts = msgspec.json.decode(several) if several else [value["generated_text"]]
+    except msgspec.MsgspecError:
+        return value
+    return {**value, "generated_texts": texts}
 
 
 def _is_parquet(path: Path) -> bool:
@@ -105,7 +154,8 @@ def _object(line: bytes, parse: Callable[[bytes], Any], where: str) -> dict[str,
     except ValueError as error:
         raise InputError(
             f"{where}: {error}",
-            hint="scores read JSON Lines, every line one JSON object in UTF-8, and Parquet",
+            hint="scores read JSON Lines, every line one JSON object in UTF-8; Parquet; and CSV and"
+            " TSV by their names",
         ) from error
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
         raise InputError(

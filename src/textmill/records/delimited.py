@@ -24,7 +24,7 @@ from textmill.records.base import ByteStream
 from textmill.records.builder import RecordBuilder, rejected
 from textmill.records.lines import MAX_LINE_BYTES
 from textmill.records.quoted import QUOTED, BrokenRow, Rows, cut_rows
-from textmill.records.shape import ORDINAL_ID, plan_columns
+from textmill.records.shape import ORDINAL_ID, Shape, plan_columns
 from textmill.records.strict import decode_string
 from textmill.records.unfit import Unfit, listed, not_utf8, quoted
 from textmill.words import counted
@@ -83,7 +83,7 @@ class DelimitedReader:
         self._delimiter = delimiter
         self._max_row_bytes = max_row_bytes
         self._white = b" \t".replace(delimiter, b"")
-        self._cells = _Cells(delimiter)
+        self.cells = _Cells(delimiter)
 
     def read(
         self, source: ByteStream, file: str, first_ordinal: int = 0
@@ -102,7 +102,7 @@ class DelimitedReader:
                 rows: list[Record | Rejected] = [self._broken_row(block, columns, file, ordinal)]
             else:
                 numbered = zip(block.lines, block.rows, strict=True)
-                columns = columns or self._header(numbered, file)
+                columns = columns or self.header(numbered, file)
                 rows = self._read_rows(numbered, columns, file, ordinal) if columns else []
             ordinal += len(rows)
             if rows:
@@ -130,10 +130,10 @@ class DelimitedReader:
         row = next((row for row in block.rows if row.strip(self._white)), None)
         return None if row is None else self._columns(row, file)
 
-    def _header(self, rows: Iterator[tuple[int, bytes]], file: str) -> Columns | None:
+    def header(self, rows: Iterator[tuple[int, bytes]], file: str) -> Columns | None:
         """The columns, or None if all of `rows` are blank. Takes the header from `rows`."""
         for _, row in rows:
-            if not self._is_blank(row):
+            if not self.is_blank(row):
                 return self._columns(row, file)
         return None
 
@@ -141,7 +141,7 @@ class DelimitedReader:
         if len(row) > MAX_HEADER_BYTES:
             raise _bad_header(file, f"it has {len(row):,} bytes")
         try:
-            names = tuple(map(decode_string, self._cells.json(row, None)))
+            names = tuple(map(decode_string, self.cells.json(row, None)))
         except Unfit as error:
             raise _bad_header(file, error.message) from error
         except UnicodeDecodeError as error:
@@ -159,7 +159,8 @@ class DelimitedReader:
         if found is not None:
             raise InputError(f"{file}: its columns are separated by {found[0]}", hint=found[1])
 
-    def _is_blank(self, row: bytes) -> bool:
+    def is_blank(self, row: bytes) -> bool:
+        """Whether a row holds white space only; it is counted."""
         if row.strip(self._white):
             return False
         self.builder.blank_lines += 1
@@ -170,7 +171,7 @@ class DelimitedReader:
     ) -> list[Record | Rejected]:
         read: list[Record | Rejected] = []
         for line, row in rows:
-            if not self._is_blank(row):
+            if not self.is_blank(row):
                 read.append(self._row(row, columns, ordinal, file, line))
                 ordinal += 1
         return read
@@ -179,7 +180,7 @@ class DelimitedReader:
         self, row: bytes, columns: Columns, ordinal: int, file: str, line: int
     ) -> Record | Rejected:
         try:
-            cells = self._cells.json(row, columns.names)
+            cells = self.cells.json(row, columns.names)
         except Unfit as error:  # which cell is the id is not certain
             id_ = self._leading_id(b"", columns, ordinal)
             return rejected(error, id_, ordinal, file, line)
@@ -201,7 +202,37 @@ class DelimitedReader:
         id_field = self.builder.shape.id_field
         if id_field == ORDINAL_ID:
             return str(ordinal).encode()
-        return self._cells.leading(row) if columns.names[0] == id_field else None
+        return self.cells.leading(row) if columns.names[0] == id_field else None
+
+
+def read_table_values(
+    source: ByteStream, delimiter: bytes, file: str, *, max_row_bytes: int = MAX_LINE_BYTES
+) -> Iterator[tuple[int, dict[str, JsonText]]]:
+    """Each row's 1-based line and its cells by column, as JSON strings.
+
+    For files that must be right as a whole, such as references. Raises `InputError` for a header
+    that cannot be one, and for the first row that cannot be read.
+    """
+    reader = DelimitedReader(RecordBuilder(Shape(id_field=ORDINAL_ID)), delimiter)
+    columns = None
+    for block in cut_rows(source, delimiter, max_row_bytes=max_row_bytes):
+        if isinstance(block, BrokenRow):
+            raise _bad_row(file, block.line, _broken(block, max_row_bytes).message)
+        numbered = zip(block.lines, block.rows, strict=True)
+        columns = columns or reader.header(numbered, file)
+        for line, row in numbered:
+            if columns and not reader.is_blank(row):
+                try:
+                    cells = reader.cells.json(row, columns.names)
+                except Unfit as error:
+                    raise _bad_row(file, line, error.message) from error
+                except UnicodeDecodeError as error:
+                    raise _bad_row(file, line, not_utf8(row, error.start, "row")) from error
+                yield line, dict(zip(columns.names, cells, strict=True))
+
+
+def _bad_row(file: str, line: int, message: str) -> InputError:
+    return InputError(f"{file}, line {line}: {message}")
 
 
 class _Cells:

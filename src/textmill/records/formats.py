@@ -49,7 +49,7 @@ _ENDINGS: dict[str, Format] = {
     ".txt": "lines",
     ".parquet": "parquet",
 }
-_DELIMITERS = {"csv": COMMA, "tsv": TAB}
+DELIMITERS: dict[Format, bytes] = {"csv": COMMA, "tsv": TAB}
 DELIMITED: frozenset[Format] = frozenset({"csv", "tsv"})
 """Formats with a header and cells that a character separates."""
 
@@ -145,7 +145,7 @@ def columns_to_keep(
 
     Raises `UsageError` where the output has no room for columns, or has one of that name.
     """
-    if output_format in _DELIMITERS:
+    if output_format in DELIMITERS:
         check_table_columns(keep)
     if output_format != "openai":
         return tuple(keep)
@@ -179,8 +179,8 @@ def check_format(format_: Format) -> None:
 
 def open_reader(format_: Format, builder: RecordBuilder) -> Reader:
     """A reader for files of this format; it may read many. Raises `UsageError`."""
-    if format_ in _DELIMITERS:
-        return DelimitedReader(builder, _DELIMITERS[format_])
+    if format_ in DELIMITERS:
+        return DelimitedReader(builder, DELIMITERS[format_])
     if format_ == "lines":
         return LinesReader(builder)
     if format_ == "openai":
@@ -203,8 +203,8 @@ def open_writer(
     keep: `Shape.keep`. model: what OpenAI's answers name. parquet_columns: for Parquet only, the
     `ParquetColumns` of the file. Raises `UsageError`.
     """
-    if format_ in _DELIMITERS:
-        return DelimitedWriter(_DELIMITERS[format_], keep)
+    if format_ in DELIMITERS:
+        return DelimitedWriter(DELIMITERS[format_], keep)
     if format_ == "openai":
         return OpenAIWriter(model)
     if format_ == "parquet":

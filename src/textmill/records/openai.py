@@ -6,9 +6,10 @@ the same job gives the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from hashlib import blake2b
+from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
@@ -162,3 +163,27 @@ def _usage(result: _Result) -> bytes:
         result.output_tokens,
         total,
     )
+
+
+def is_answer(line: Mapping[str, Any]) -> bool:
+    """Whether a decoded line is an answer of OpenAI's batches, ours or their own."""
+    response = line.get("response")
+    is_one = isinstance(response, dict) and "body" in response
+    return CUSTOM_ID in line and (is_one or (response is None and "error" in line))
+
+
+def result_of_answer(line: Mapping[str, Any]) -> dict[str, Any]:
+    """An answer as a job's result: `id` and `generated_texts`, or the `code` of its error."""
+    ids = {"id": line[CUSTOM_ID], CUSTOM_ID: line[CUSTOM_ID]}
+    body, error = (line["response"] or {}).get("body"), line.get("error")
+    choices = body.get("choices") if isinstance(body, dict) else None
+    if error or not isinstance(choices, list):
+        said = error if isinstance(error, dict) else {}
+        return {**ids, "error": error, "code": said.get("code") or "error"}
+    return {**ids, "generated_texts": [_text_of(choice) for choice in choices]}
+
+
+def _text_of(choice: Any) -> Any:
+    found = choice if isinstance(choice, dict) else {}
+    message = found.get("message")
+    return message.get("content") if isinstance(message, dict) else found.get("text")
