@@ -123,10 +123,10 @@ def test_flags_and_arguments_of_serve_have_the_same_names_and_defaults():
 def test_flags_and_arguments_of_bench_have_the_same_names_and_defaults():
     command, python = arguments(bench_command), arguments(bench)
     of_engines = {"engine", "threads"}
-    assert command.keys() - {"set", "api_key_file", "report"} - of_engines == (
+    assert command.keys() - {"set", "report"} - of_engines == (
         python.keys() - {"parameters", "api_key", "on_stage"}
     )
-    for name in command.keys() - {"set", "api_key_file", "report"} - of_engines:
+    for name in command.keys() - {"set", "report"} - of_engines:
         assert command[name] == python[name], name
 
 

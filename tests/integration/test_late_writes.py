@@ -4,29 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from support.jobs import OUTPUT, rows_of, run_job, spec, texts_of
+from support.jobs import OUTPUT, Interrupted, rows_of, run_job, spec, texts_of
 from support.stores import BUCKET
-from textmill.engines.echo import EchoEngine
 from textmill.errors import OutputError
 from textmill.storage.connecting import Address, StoreOptions
 from textmill.storage.objects import ObjectStore
 from textmill.transform.job import JobFolder
 
 JOB = f"{OUTPUT}.job/"
-
-
-class Interrupted(EchoEngine):
-    """The user presses Ctrl-C in its n-th step."""
-
-    def __init__(self, step):
-        super().__init__()
-        self.left = step
-
-    def step(self):
-        self.left -= 1
-        if not self.left:
-            raise KeyboardInterrupt
-        return super().step()
 
 
 @pytest.fixture
@@ -44,12 +29,12 @@ def log_segments(store):
 def test_segments_of_a_replaced_job_that_come_late_do_not_count(store):
     texts = [f"{n} ".ljust(30, "x") for n in range(12)]
     with pytest.raises(KeyboardInterrupt):
-        run_job(store, rows_of(texts), Interrupted(6))
+        run_job(store, rows_of(texts), Interrupted(5))
     late = log_segments(store)
     assert len(late) > 5
     other = [text.upper() for text in texts]
     with pytest.raises(KeyboardInterrupt):
-        run_job(store, rows_of(other), Interrupted(2), job=spec(seed=1), fresh=True)
+        run_job(store, rows_of(other), Interrupted(1), job=spec(seed=1), fresh=True)
     for name, data in late.items():
         store.create(name, data)
     run_job(store, rows_of(other), job=spec(seed=1))

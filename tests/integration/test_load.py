@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from contextlib import contextmanager
 
 import pytest
 
 import textmill
 from support.command import textmill as run_command
+from support.raw_http import answering, read_call, reply
 from support.serving import serving
 from textmill.serving.load.arrivals import Sweep
 
@@ -44,41 +43,16 @@ def test_the_command_prints_its_stages_and_writes_a_report(served, tmp_path):
     assert "<svg" in report.read_text()
 
 
-@contextmanager
-def answering(handle):
-    """A server of raw bytes in a thread."""
-    loop = asyncio.new_event_loop()
-    started = threading.Event()
-    address = []
-
-    async def main():
-        server = await asyncio.start_server(handle, "127.0.0.1", 0)
-        address.append(server.sockets[0].getsockname()[1])
-        started.set()
-        async with server:
-            await server.serve_forever()
-
-    task = loop.create_task(main())
-    thread = threading.Thread(target=lambda: loop.run_until_complete(asyncio.wait([task])))
-    thread.start()
-    assert started.wait(5)
-    try:
-        yield f"http://127.0.0.1:{address[0]}/invocations"
-    finally:
-        loop.call_soon_threadsafe(task.cancel)
-        thread.join()
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.close()
-
-
-def reply(status, body=b"{}", headers=b""):
-    return b"HTTP/1.1 %d X\r\n%bcontent-length: %d\r\n\r\n%b" % (status, headers, len(body), body)
-
-
-async def read_call(reader):
-    head = await reader.readuntil(b"\r\n\r\n")
-    length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
-    await reader.readexactly(length)
+def test_a_server_with_a_key_is_loaded_with_the_same_key_file(tmp_path):
+    key = tmp_path / "key"
+    key.write_text("0123456789abcdef\n")
+    with serving("--engine", "echo", "--quiet", "--api-key-file", str(key)) as found:
+        (stage,) = textmill.bench(found.url, rate=20, duration=0.3, api_key_file=key).stages
+        assert stage.ok == stage.sent > 0
+        with pytest.raises(textmill.UsageError, match="key"):
+            textmill.bench(found.url, rate=20, duration=0.3)
+    with pytest.raises(textmill.UsageError, match="the key file nowhere cannot be read"):
+        textmill.bench("http://127.0.0.1:9", rate=1, api_key_file="nowhere")
 
 
 def test_a_stall_of_the_server_shows_in_the_latencies_of_all_that_were_due_meanwhile():

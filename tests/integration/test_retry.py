@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from support.jobs import OUTPUT, lines, rows_of, run_job, texts_of
+from support.jobs import OUTPUT, Interrupted, lines, rows_of, run_job, texts_of
 from support.stores import BUCKET
 from textmill.core import Failure as Failure_
 from textmill.engines.echo import EchoEngine
@@ -163,11 +163,6 @@ def test_what_the_engine_refuses_has_failed_whatever_its_code(store):
     assert (counts["ok"], counts["copied"]) == (4, 1)
 
 
-class _Interrupted(EchoEngine):
-    def add(self, batch):
-        raise KeyboardInterrupt
-
-
 def test_an_object_store_keeps_what_is_done_and_that_failures_are_to_be_done_again(
     s3_url, credentials, request
 ):
@@ -177,7 +172,7 @@ def test_an_object_store_keeps_what_is_done_and_that_failures_are_to_be_done_aga
     with pytest.raises(TooManyErrors):
         run_job(store, rows_of(TEXTS), poisoned(1, 2, 3, 4), max_errors="3")
     with pytest.raises(KeyboardInterrupt):
-        run_job(store, rows_of(TEXTS), _Interrupted(), retry_failed=True)
+        run_job(store, rows_of(TEXTS), Interrupted(), retry_failed=True)
     log, _ = JobFolder(store, OUTPUT).journal()
     events = [json.loads(line)["event"] for line in log.read().splitlines()]
     assert [e for e in events if e in {"run", "stop", "retry"}] == [

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import textmill
-from support.jobs import OUTPUT, lines, rows_of, run_job
+from support.jobs import OUTPUT, Interrupted, lines, rows_of, run_job
 from support.s3_server import CREDENTIALS, s3_server
 from support.stores import make_bucket
 from textmill.engines.echo import EchoEngine
@@ -25,20 +25,6 @@ from textmill.transform.status import job_status
 from textmill.transform.verify import PartWindows, verify
 
 TEXTS = ["a", None, "bb", None, "ccc"]
-
-
-class Interrupted(EchoEngine):
-    """Answers some batches, then the user presses Ctrl-C."""
-
-    def __init__(self, steps):
-        super().__init__()
-        self.steps = steps
-
-    def step(self):
-        if not self.steps:
-            raise KeyboardInterrupt
-        self.steps -= 1
-        return super().step()
 
 
 def place(name):

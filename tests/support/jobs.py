@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from textmill.batching.scheduler import BatchLimits
-from textmill.core import Record, Rejected
+from textmill.core import Outcome, Record, Rejected
 from textmill.engines.base import Engine
 from textmill.engines.echo import EchoEngine, EchoTokenizer
 from textmill.errors import ErrorCode
@@ -137,6 +137,20 @@ def _execute(
         describe=manifest,
     )
     return json.loads(json.dumps(made, default=lambda value: getattr(value, "name", str(value))))
+
+
+class Interrupted(EchoEngine):
+    """Answers so many batches, then the user presses Ctrl-C."""
+
+    def __init__(self, steps: int = 0) -> None:
+        super().__init__()
+        self._steps = steps
+
+    def step(self) -> Sequence[Outcome]:
+        if not self._steps:
+            raise KeyboardInterrupt
+        self._steps -= 1
+        return super().step()
 
 
 def _silent(progress: Progress) -> None:

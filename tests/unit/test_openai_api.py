@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from textmill.core import Completion, Failure, Outcome, Params, Request
 from textmill.engines.openai_api.address import is_address, parse_address
 from textmill.engines.openai_api.conversation import ServerOptions, printable
-from textmill.engines.openai_api.opening import open_server, read_key_file
+from textmill.engines.openai_api.opening import open_server
 from textmill.engines.openai_api.verdicts import Fate, Reply, Trouble, judge
 from textmill.engines.openai_api.waiting import Retries, exhausted_s, retry_after_s
 from textmill.engines.openai_api.wire import (
@@ -23,6 +23,7 @@ from textmill.engines.openai_api.wire import (
     request_seed,
 )
 from textmill.errors import ErrorCode, UnsupportedParameter, UsageError
+from textmill.storage.keys import read_key_file
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -376,7 +377,7 @@ class TestKeys:
         (tmp_path / "key").write_text("  sk-1\n")
         assert read_key_file(tmp_path / "key") == "sk-1"
 
-    @pytest.mark.parametrize("content", [b"", b"\n", b"x" * 5000])
+    @pytest.mark.parametrize("content", [b"", b"\n", b"x" * 5000, b"xxx\nxxx", b"xxx\xff"])
     def test_a_file_without_a_key_is_refused_and_not_shown(self, tmp_path, content):
         (tmp_path / "key").write_bytes(content)
         with pytest.raises(UsageError, match="holds no key") as error:

@@ -16,6 +16,7 @@ from textmill.serving.load.dialects import detect
 from textmill.serving.load.drive import Driver
 from textmill.serving.load.report import page, summary
 from textmill.serving.load.texts import made_up, read_texts
+from textmill.storage.keys import read_key_file
 
 _LEAST_SECONDS, _MOST_SECONDS = 0.2, 3600.0
 
@@ -64,6 +65,7 @@ def bench(
     seed: int = 0,
     timeout: float = 60.0,
     api_key: str | None = None,
+    api_key_file: str | Path | None = None,
     on_stage: Callable[[Stage], None] | None = None,
 ) -> Bench:
     """Call a server at random moments, at rates that rise until it no longer keeps its target.
@@ -74,6 +76,7 @@ def bench(
     rate: calls a second to try alone; by default rates are swept.
     duration: seconds of each rate. data: JSON Lines of texts; made-up ones by default.
     prompt, parameters: of the calls. timeout: seconds after which a call has failed.
+    api_key: the server's; api_key_file: a file that holds it.
     Raises `UsageError` and its kin.
     """
     from textmill.api.serving import parse_seconds
@@ -95,7 +98,7 @@ def bench(
                 duration=duration,
                 seed=seed,
                 timeout=timeout,
-                key=api_key,
+                key=api_key if api_key_file is None else read_key_file(api_key_file),
                 on_stage=on_stage or _silent,
             )
         )

@@ -84,7 +84,7 @@ def bench(
         slo=slo,
         rate=rate,
         timeout=timeout,
-        api_key=None if api_key_file is None else _key(api_key_file),
+        api_key_file=api_key_file,
         report=report,
     )
 
@@ -145,14 +145,3 @@ def _load(target: str, *, report: str | None, **asked: Any) -> int:
         found.write_report(report)
         print(f"The report is in {report}.")
     return 0
-
-
-def _key(path: str) -> str:
-    from pathlib import Path
-
-    from textmill.errors import UsageError
-
-    try:
-        return Path(path).read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the key file {path} cannot be read: {error}") from error

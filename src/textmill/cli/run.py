@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from textmill.errors import ExitCode, UsageError
+
 if TYPE_CHECKING:
+    from textmill.api.jobs import Job
     from textmill.cli.display import RunDisplay
     from textmill.settings import Settings
     from textmill.transform.prepare import Prepared
@@ -136,11 +140,7 @@ def run(
     quiet
         No progress display.
     """
-    import textmill
-    from textmill.api.jobs import Job
-    from textmill.cli import display
     from textmill.cli.runner import STANDARD_INPUT
-    from textmill.errors import ExitCode, UsageError
     from textmill.params import parse_settings
     from textmill.settings import read_settings
 
@@ -181,39 +181,62 @@ def run(
         "home": settings.home,
     }
     if dry_run:
-        with display.downloads(model, quiet=quiet) as options["on_transfer"]:
-            found = textmill.preview(inputs, output, **options)
-        display.preview(found)
-        return 0
+        return _preview(inputs, output, options, quiet=quiet)
+    options |= {"max_errors": max_errors, "fresh": fresh, "retry_failed": retry_failed}
+    options["command"] = [*_environment(settings), "textmill", *sys.argv[1:]]
+    job, is_whole = _done(inputs, output, options | {"report": report}, quiet=quiet)
+    _tell(job, report if is_whole else None)
+    return ExitCode.DONE if job.counts.ok == job.counts.rows else ExitCode.PARTLY
+
+
+def _preview(inputs: Sequence[str], output: str, options: dict[str, Any], *, quiet: bool) -> int:
+    import textmill
+    from textmill.cli import display
+
+    with display.downloads(options["model"], quiet=quiet) as on_transfer:
+        found = textmill.preview(inputs, output, **options, on_transfer=on_transfer)
+    display.preview(found)
+    return ExitCode.DONE
+
+
+def _done(
+    inputs: Sequence[str], output: str, options: dict[str, Any], *, quiet: bool
+) -> tuple[Job, bool]:
+    """Do the job. Whether all was done besides: Ctrl-C may come after the job is complete, and
+    then the report may not be whole."""
+    import textmill
+    from textmill.api.jobs import Job
+    from textmill.cli import display
+
     begun: list[Prepared] = []
     try:
         with (
-            display.downloads(model, quiet=quiet) as options["on_transfer"],
+            display.downloads(options["model"], quiet=quiet) as on_transfer,
             display.RunDisplay(quiet=quiet) as screen,
         ):
             job = textmill.run(
                 inputs,
                 output,
                 **options,
-                max_errors=max_errors,
-                fresh=fresh,
-                retry_failed=retry_failed,
-                report=report,
-                command=[*_environment(settings), "textmill", *sys.argv[1:]],
+                on_transfer=on_transfer,
                 on_progress=screen.update,
                 on_start=partial(_begin, screen, begun),
             )
     except KeyboardInterrupt:
         if not begun or begun[0].manifest is None:
             raise
-        job = Job(begun[0].folder, begun[0].manifest, already_done=False)
-        report = None  # may not be whole; the same line writes it again
-    # The job is done, whoever reads of it.
+        return Job(begun[0].folder, begun[0].manifest, already_done=False), False
+    return job, True
+
+
+def _tell(job: Job, report: str | None) -> None:
+    """The end of the job; it is done, whoever reads of it."""
+    from textmill.cli import display
+
     with suppress(OSError, ValueError, AttributeError, KeyboardInterrupt):
         display.summary(job)
         if report:
             print(f"report    {report}")
-    return ExitCode.DONE if job.counts.ok == job.counts.rows else ExitCode.PARTLY
 
 
 def _begin(screen: RunDisplay, begun: list[Prepared], prepared: Prepared) -> None:

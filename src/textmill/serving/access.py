@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from textmill.batching.clock import Clock
 from textmill.errors import UsageError
+from textmill.storage.keys import key_file_text
 from textmill.words import written
 
 _LEAST_KEY = 16
@@ -48,10 +49,7 @@ def read_keys(path: Path) -> Keys:
 
     Raises `UsageError` for a file without keys, for a short key and for one that stands twice.
     """
-    try:
-        lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the key file {path} cannot be read: {error}") from error
+    lines = key_file_text(path).splitlines()
     keys: dict[str, str] = {}
     for number, line in enumerate(lines, 1):
         words = line.split()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from textmill.engines.loading import LoadedModel
 from textmill.engines.openai_api.address import is_address
 from textmill.errors import UsageError
+from textmill.storage.keys import read_key_file
 
 if TYPE_CHECKING:
     from textmill.transform.setup import SetupRequest
@@ -78,7 +79,7 @@ def _check_remote(request: SetupRequest) -> None:
 def open_remote(request: SetupRequest) -> LoadedModel:
     """Open the server. Raises what `open_server` raises."""
     from textmill.engines.openai_api.conversation import ServerOptions
-    from textmill.engines.openai_api.opening import open_server, read_key_file
+    from textmill.engines.openai_api.opening import open_server
 
     file, default = request.api_key_file, ServerOptions()
     options = ServerOptions(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import msgspec
 
 from textmill.engines.bytes_tokenizer import ByteTokenizer
@@ -17,7 +15,6 @@ from textmill.engines.openai_api.verdicts import Fate, Reply, Trouble, judge
 from textmill.engines.openai_api.wire import read_models
 from textmill.errors import EngineUnavailable, ModelError, ModelNotFound, UsageError
 
-_MAX_KEY_BYTES = 4096
 _MAX_NAME_CHARS = 200
 _MAX_LISTED = 20
 
@@ -61,19 +58,6 @@ def open_server(
         name=model,
         source=address.url,
     )
-
-
-def read_key_file(path: str | Path) -> str:
-    """The key in a file, blanks around it left out. Raises `UsageError`; never shows the key."""
-    try:
-        with Path(path).open("rb") as file:
-            data = file.read(_MAX_KEY_BYTES + 1)
-    except OSError as error:
-        raise UsageError(f"the API key file {path} cannot be read: {error.strerror}") from error
-    key = data.decode("ascii", "replace").strip()
-    if not key or len(data) > _MAX_KEY_BYTES:
-        raise UsageError(f"the API key file {path} holds no key", hint="one line with the key")
-    return key
 
 
 def _check_network(address: ServerAddress, *, offline: bool) -> None:
