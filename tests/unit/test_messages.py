@@ -100,3 +100,14 @@ def test_no_message_shows_what_only_python_prints(tmp_path, source, at_least):
     messages = list(source(tmp_path))
     assert len(messages) >= at_least
     assert [text for text in messages if PYTHON_S.search(text)] == []
+
+
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [("dry_run", "textmill.preview"), ("quiet", "nothing is printed"), ("set", "num_beams=4")],
+)
+def test_a_flag_that_python_has_otherwise_is_told_with_what_it_is_called(tmp_path, flag, said):
+    for verb in (tm.run, tm.preview):
+        with pytest.raises(tm.UsageError, match="flag of the command line") as refused:
+            verb(ROWS, tmp_path / "out.jsonl", engine="echo", **{flag: True})
+        assert said in refused.value.hint

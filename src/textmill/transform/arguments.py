@@ -13,6 +13,12 @@ from msgspec import Struct
 from textmill.errors import UsageError
 from textmill.words import kind_of, written
 
+_FLAGS_ONLY = {
+    "dry_run": "textmill.preview(…) says what a job would do, and writes nothing",
+    "quiet": "leave it out: from Python nothing is printed",
+    "set": "give generation parameters as arguments: num_beams=4",
+}
+
 
 def check_types(request: Struct) -> None:
     """Raise `UsageError` for a field whose value is not of its declared type.
@@ -45,4 +51,6 @@ def merged(parameters: Mapping[str, Any] | None, more: Mapping[str, Any]) -> dic
         raise UsageError(
             f"parameters={written(parameters, 60)}: a dict of names and values is needed"
         )
+    for name in more.keys() & _FLAGS_ONLY:
+        raise UsageError(f"{name} is a flag of the command line only", hint=_FLAGS_ONLY[name])
     return {**(parameters or {}), **more}
