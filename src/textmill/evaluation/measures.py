@@ -89,10 +89,13 @@ class TextMeasures:
         return self.values(name, rows, 1)
 
     def _words(self, text: str) -> list[str]:
-        return [word for word in self._split(text) if word != "\n"]
+        words = self._split(text)
+        return [word for word in words if word != "\n"] if "\n" in words else words
 
     def _nearest_length(self, length: int, references: Sequence[str]) -> int:
-        lengths = (len(self._words(text)) for text in references)
+        lengths = [len(self._words(text)) for text in references]
+        if len(lengths) == 1:
+            return lengths[0]
         return min(lengths, key=lambda other: (abs(other - length), other))
 
 

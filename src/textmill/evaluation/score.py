@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from textmill import __version__
 from textmill.errors import InputError, ParameterError
-from textmill.evaluation.base import ROUGE_TYPES
+from textmill.evaluation.base import ROUGE_TYPES, Floats
 from textmill.evaluation.fields import id_fields
 from textmill.evaluation.join import Join
 from textmill.evaluation.metrics import make_metrics, metric_names
@@ -20,7 +20,7 @@ from textmill.evaluation.tokens import DEFAULT_TOKENIZER
 from textmill.words import counted
 
 if TYPE_CHECKING:
-    from textmill.evaluation.comparing import Two
+    from textmill.evaluation.comparing import Drawn, Two
     from textmill.evaluation.measuring import Measured
     from textmill.evaluation.resampling import Draws, Triple
 
@@ -118,28 +118,53 @@ def evaluate(
 
     ours = measured(predictions, sides.pred)
     two = Two(ours, measured(baseline, sides.baseline_pred or sides.pred)) if baseline else None
+    values, differences = _drawn(ours, two, how.draws())
     return Scores(
         predictions=str(predictions),
         references=wanted.label,
         pred=ours.join.field,
         ref=wanted.field,
         missing=how.missing,
-        scores=_scores(ours, wanted, how),
+        scores=_scores(ours, wanted, how, values),
         counts=ours.join.counts,
         failures=ours.join.failures,
         notes=_notes(ours, how),
-        baseline=_baseline(two, wanted, how) if two else None,
+        baseline=_baseline(two, wanted, how, differences) if two else None,
         slices=Slicer(ours, two, how.draws()).slices(wanted),
         records=Records(wanted, ours, two.theirs if two else None),
     )
 
 
-def _scores(ours: Measured, wanted: References, how: How) -> tuple[Score, ...]:
-    intervals = _intervals(ours, how)
+def _drawn(ours: Measured, two: Two | None, draws: Draws) -> Drawn:
+    """Over all records that count; for differences, over those that count in both.
+
+    Raises `InputError` where none does.
+    """
+    from textmill.evaluation.comparing import Drawn, drawn
+
+    if two is None:
+        return drawn(ours, None, ours.counted, draws)
+    if not two.both.any():
+        raise InputError(
+            f"{ours.join.path} and {two.theirs.join.path} have no record in common that counts",
+            hint="with --missing zero all references count",
+        )
+    paired = drawn(ours, two, two.both, draws)
+    if (ours.counted == two.both).all():
+        return paired
+    return Drawn(drawn(ours, None, ours.counted, draws).values, paired.differences)
+
+
+def _scores(
+    ours: Measured, wanted: References, how: How, drawn: Mapping[str, Floats]
+) -> tuple[Score, ...]:
+    """drawn: of each metric, values over sets of the records that count."""
+    from textmill.evaluation.resampling import bounds
+
     medians = _medians(ours, how) if how.mean == "bootstrap-median" else {}
     scores = []
     for name, metric in ours.metrics.items():
-        low, high = intervals.get(name, (None, None))
+        low, high = bounds(drawn.get(name), int(ours.counted.sum()))
         mean = "exact"
         value = ours.value(name, ours.counted)
         precision, recall = _precision_recall(ours, name)
@@ -169,15 +194,6 @@ def _precision_recall(ours: Measured, name: str) -> tuple[float, float] | tuple[
     return precision, recall
 
 
-def _intervals(ours: Measured, how: How) -> dict[str, tuple[float, float] | tuple[None, None]]:
-    if not how.samples:
-        return {}
-    from textmill.evaluation.resampling import bounds
-
-    drawn = ours.drawn_values(ours.counted, how.draws())
-    return {name: bounds(values, int(ours.counted.sum())) for name, values in drawn.items()}
-
-
 def _medians(ours: Measured, how: How) -> dict[str, Triple]:
     """ROUGE as `evaluate` has it: one generator for all types, in the order they were asked for."""
     import numpy as np
@@ -201,22 +217,17 @@ def _signature(metric: str, wanted: References, how: How, mean: str) -> str:
     )
 
 
-def _baseline(two: Two, wanted: References, how: How) -> Baseline:
+def _baseline(two: Two, wanted: References, how: How, drawn: Mapping[str, Floats]) -> Baseline:
     from textmill.evaluation.comparing import compare
 
     theirs, draws = two.theirs.join, how.draws()
-    if not two.both.any():
-        raise InputError(
-            f"{two.ours.join.path} and {theirs.path} have no record in common that counts",
-            hint="with --missing zero all references count",
-        )
     return Baseline(
         predictions=str(theirs.path),
         pred=theirs.field,
         counts=theirs.counts,
         failures=theirs.failures,
         n=int(two.both.sum()),
-        comparisons=compare(two, wanted.ids, draws),
+        comparisons=compare(two, wanted.ids, drawn, draws),
         signature=f"paired-bootstrap:{draws.samples}|approximate-randomisation:{draws.trials}"
         f"|seed:{draws.seed}|missing:{how.missing}|v:{__version__}",
     )
