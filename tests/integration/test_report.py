@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import re
+import threading
 
 import pytest
 
@@ -212,3 +215,54 @@ def test_a_verdict_knows_which_way_is_better(name, difference, p, said):
         **counts,
     )
     assert verdict(one) == said
+
+
+def pipe_of(path, folder):
+    """A pipe with the file's bytes: opened when somebody reads it."""
+    pipe = folder / "pipe"
+    os.mkfifo(pipe)
+    threading.Thread(target=lambda: pipe.write_bytes(path.read_bytes()), daemon=True).start()
+    return pipe
+
+
+@pytest.mark.parametrize("side", ["predictions", "references", "baseline"])
+def test_what_comes_by_a_pipe_is_shown_and_has_the_digest_of_what_came(job, side):
+    files = {
+        "predictions": job / "out.jsonl",
+        "references": job / "ref.jsonl",
+        "baseline": job / "out.jsonl",
+    }
+    digest = hashlib.sha256(files[side].read_bytes()).hexdigest()
+    pipe = pipe_of(files[side], job)
+    files[side] = pipe
+    scores = textmill.score(**files, report=job / "r.html")
+    page = (job / "r.html").read_text("utf-8")
+    assert f"{pipe} (a pipe)" in page
+    assert digest in page
+    first = scores.records.examples([0])[0]
+    assert first.prediction == first.baseline == "text 0 " * 5
+    assert "text 0 text 0" in re.sub(r"<[^>]*>", "", page)
+
+
+def test_standard_input_is_scored_as_the_file_that_it_came_from(job):
+    data = (job / "out.jsonl").read_bytes()
+    done = command("score", "-", "ref.jsonl", "--report", "p.html", cwd=job, stdin=data)
+    assert done.code == 0, done.err
+    page = (job / "p.html").read_text("utf-8")
+    assert hashlib.sha256(data).hexdigest() in page
+    from_file = command("score", "out.jsonl", "ref.jsonl", "--report", "f.html", cwd=job)
+    cards = [re.findall("<article.*?</article>", text, re.DOTALL)
+             for text in (page, (job / "f.html").read_text("utf-8"))]  # fmt: skip
+    assert from_file.code == 0
+    assert cards[0] == cards[1] != []
+
+
+def test_one_pipe_for_two_files_is_refused(job):
+    done = command("score", "-", "-", cwd=job, stdin=b'{"id": 1, "text": "a"}\n')
+    assert (done.code, "can be read only once" in done.err) == (2, True), done.err
+
+
+def test_a_pipe_of_a_damaged_file_is_named_in_the_message(job):
+    done = command("score", "-", "ref.jsonl", cwd=job, stdin=b'{"id": 0, "text": "a"}\n{"id": 1\n')
+    assert done.code == 2
+    assert "/dev/stdin, line 2: " in done.err

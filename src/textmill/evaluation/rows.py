@@ -30,48 +30,49 @@ class Row(NamedTuple):
     value: dict[str, Any]
 
 
-def read_rows(path: Path) -> Iterator[Row]:
+def read_rows(path: Path, label: str | None = None) -> Iterator[Row]:
     """The objects of a JSON Lines file, one a line; plain, gzip or zstd, told by its first bytes.
     A Parquet file, told likewise, has a row for each of its own; `line` is the row's number.
 
     Blank lines are skipped. A file whose first key is in single quotes holds Python dicts, not
     JSON (SageMaker writes its results so), and is read as Python literals throughout. Raises
     `InputError`, naming the line, for anything else, for lines over 64 MiB and for what cannot be
-    read or unpacked.
+    read or unpacked. label: what messages call the file, by default its path.
     """
-    if _is_parquet(path):
-        yield from _parquet_rows(path)
+    label = label or str(path)
+    if _is_parquet(path, label):
+        yield from _parquet_rows(path, label)
         return
     parse: Callable[[bytes], Any] | None = None
-    for number, line in _lines(path):
+    for number, line in _lines(path, label):
         if is_blank(line):
             continue
         if parse is None:
             parse = _literal if line.lstrip().startswith(b"{'") else _json
-        yield Row(number, _object(line, parse, f"{path}, line {number}"))
+        yield Row(number, _object(line, parse, f"{label}, line {number}"))
 
 
-def _is_parquet(path: Path) -> bool:
-    with input_errors(str(path)):
+def _is_parquet(path: Path, label: str) -> bool:
+    with input_errors(label):
         if not path.is_file():
             return False
         with path.open("rb") as stream:
             return stream.read(4) in MAGIC
 
 
-def _parquet_rows(path: Path) -> Iterator[Row]:
-    with input_errors(str(path)), path.open("rb") as stream:
-        for number, columns in read_parquet_values(stream, str(path)):
+def _parquet_rows(path: Path, label: str) -> Iterator[Row]:
+    with input_errors(label), path.open("rb") as stream:
+        for number, columns in read_parquet_values(stream, label):
             decoded = {name: msgspec.json.decode(value) for name, value in columns.items()}
             yield Row(number, decoded)
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    with open_input(str(path)) as stream:
+def _lines(path: Path, label: str) -> Iterator[tuple[int, bytes]]:
+    with open_input(str(path), label) as stream:
         for block in read_lines(stream, max_line_bytes=MAX_LINE_BYTES):
             if isinstance(block, LongLine):
                 raise InputError(
-                    f"{path}, line {block.number}: longer than {MAX_LINE_BYTES >> 20} MiB",
+                    f"{label}, line {block.number}: longer than {MAX_LINE_BYTES >> 20} MiB",
                     hint="JSON Lines has one object a line; is this another format?",
                 )
             yield from enumerate(block.lines, block.first)

@@ -1,4 +1,4 @@
-"""What a page shows, as values. `api/reporting.py` fills them from files."""
+"""What a page shows, as values. `score_report.py` and `job_report.py` of `api` fill them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from msgspec import Struct
 
 from textmill.evaluation.highlight import Segment
 from textmill.evaluation.results import Scores
+
+MAX_FAILED = 3
+"""Rows shown of each code."""
 
 
 class Distribution(Struct, frozen=True, kw_only=True):
@@ -141,6 +144,17 @@ class Failure(Struct, frozen=True, kw_only=True):
     code: str
     count: int
     examples: tuple[Failed, ...] = ()
+
+
+def by_code(
+    counts: Mapping[str, int], found: Mapping[str, Sequence[Failed]]
+) -> tuple[Failure, ...]:
+    """Counts of codes with the examples that were found of them, most first."""
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return tuple(
+        Failure(code=code, count=count, examples=tuple(found.get(code, ())))
+        for code, count in ordered
+    )
 
 
 class Text(Struct, frozen=True, kw_only=True):

@@ -20,19 +20,19 @@ from textmill.storage.local import open_local
 class LocalInput:
     """A file's text, decompressed: bytes from front to end. Every failure is an `InputError`."""
 
-    def __init__(self, path: str) -> None:
-        self._path = path
-        with input_errors(path):
+    def __init__(self, path: str, label: str) -> None:
+        self._path, self._label = path, label
+        with input_errors(label):
             self._file = _open(path)
             try:
-                self._reader = decompressed(Stored(self._file), path)
+                self._reader = decompressed(Stored(self._file), label)
             except BaseException:
                 self.close()
                 raise
 
     def read(self, size: int) -> bytes:
         """At most `size` bytes; empty at the end only. Raises `InputError`."""
-        with input_errors(self._path):
+        with input_errors(self._label):
             return self._reader.read(size)
 
     def close(self) -> None:
@@ -51,13 +51,14 @@ def _open(path: str) -> BinaryIO:
     return sys.stdin.buffer if path == STANDARD_INPUT else Path(path).open("rb")
 
 
-def open_input(path: str) -> LocalInput:
+def open_input(path: str, label: str | None = None) -> LocalInput:
     """A stream of the file's text; gzip and zstd are recognised by content, not by name.
 
-    `-` is standard input. Raises `InputError` when the file cannot be opened; reading raises it
-    when the file is cut off or damaged.
+    `-` is standard input. label: what messages call it, by default its path. Raises
+    `InputError` when the file cannot be opened; reading raises it when the file is cut off or
+    damaged.
     """
-    return LocalInput(path)
+    return LocalInput(path, label or path)
 
 
 def expand_inputs(patterns: Sequence[str]) -> tuple[InputFile, ...]:
