@@ -14,6 +14,7 @@ import zstandard
 
 from support.command import (
     environment,
+    kill,
     read_lines,
     start_run,
     textmill,
@@ -396,8 +397,7 @@ def test_an_unfinished_job_is_not_resumed_as_another(tmp_path, many):
     output = tmp_path / "out.jsonl"
     process = start_run(source, output)
     wait_for_parts(process, output, 5)
-    process.kill()
-    process.communicate()
+    kill(process)
     ran = textmill("run", source, "-o", output, "--engine", "echo", "--seed", "7")
     assert ran.code == 2
     assert "seed: was 0, is 7" in ran.err
@@ -442,8 +442,7 @@ def test_rows_of_a_job_that_lost_its_description_are_not_used(tmp_path, many):
     output = tmp_path / "out.jsonl"
     process = start_run(source, output)
     wait_for_parts(process, output, 5)
-    process.kill()
-    process.communicate()
+    kill(process)
     (tmp_path / "out.jsonl.job" / "job.json").unlink()
     ran = textmill("run", source, "-o", output, "--engine", "echo", "--set", "max_new_tokens=3")
     assert ran.code == 0
@@ -455,8 +454,7 @@ def test_a_damaged_description_is_refused(tmp_path, many):
     output = tmp_path / "out.jsonl"
     process = start_run(source, output)
     wait_for_parts(process, output, 3)
-    process.kill()
-    process.communicate()
+    kill(process)
     (tmp_path / "out.jsonl.job" / "job.json").write_text("{")
     ran = textmill("run", source, "-o", output, "--engine", "echo")
     assert (ran.code, "job.json is damaged" in ran.err) == (2, True)

@@ -116,7 +116,7 @@ def score(
     scores = msgspec.structs.replace(scores, references=", ".join(map(str, given)))
     if report:
         named = ["score", str(predictions), *map(str, given)]
-        flags = {"baseline": baseline, **beyond_default(sides), **beyond_default(how)}
+        flags = {**beyond_default(sides), **beyond_default(how), "baseline": baseline}
         again = _command_line(named, {**flags, "report": report})
         write_page(report, score_report(scores, files.all(), how=how, command=again))
     return scores
