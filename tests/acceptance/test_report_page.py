@@ -279,7 +279,7 @@ def test_the_page_of_a_job(browser, tmp_path):
             *("Accounting", "Speed of the last run", "Lengths", "Look at the data", "Failures"),
             "Provenance",
         ]
-        assert page.page.locator("#speed svg").count() == 2
+        assert page.page.locator("#speed svg").count() == 4
         assert page.page.locator("#lengths svg").count() == 2
         assert "bad_record 1" in page.page.locator("#failures").inner_text()
         page.page.get_by_role("radio", name="Repeats itself").check()

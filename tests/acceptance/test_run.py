@@ -389,7 +389,12 @@ def test_a_stopped_job_resumes_to_the_same_bytes(tmp_path, many, how):
     ran = textmill("run", source, "-o", output, "--engine", "echo")
     assert ran.code == 0
     assert output.read_bytes() == whole
-    assert json.loads((tmp_path / "out.manifest.json").read_text())["run"]["resumed_rows"] > 0
+    last = json.loads((tmp_path / "out.manifest.json").read_text())["run"]
+    assert last["resumed_rows"] > 0
+    rows = [one["rows"] for one in last["earlier"]]
+    assert len(rows) == 3
+    assert rows == sorted(rows)
+    assert rows[-1] <= last["resumed_rows"]
 
 
 def test_an_unfinished_job_is_not_resumed_as_another(tmp_path, many):

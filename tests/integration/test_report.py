@@ -14,9 +14,15 @@ import textmill
 from support.command import read_lines, write_lines
 from support.command import textmill as command
 from support.evaluation import demo
+from support.jobs import rows_of, run_job
+from textmill.engines.echo import EchoEngine
 from textmill.errors import OutputError
 from textmill.evaluation.results import Comparison
 from textmill.report.scoring import verdict
+from textmill.report.speed import speed_section
+from textmill.report.values import job_of
+from textmill.storage.memory import MemoryStore
+from textmill.testing.engines import PoisonEngine
 
 
 @pytest.fixture
@@ -45,6 +51,32 @@ def test_the_manifest_says_how_fast_a_run_was_and_how_long_its_texts_are(job):
     lengths = manifest["lengths"]
     assert lengths["rows"] == sum(lengths["input"]["counts"]) == 9
     assert lengths["input"]["max"] == lengths["output"]["max"] == len("text 0 ") * 5
+
+
+def test_the_page_of_a_job_has_its_batches_over_time_and_what_broke_into_it():
+    """Memory runs out for one row and all beside it; a run before ended early."""
+    engine = PoisonEngine(EchoEngine(), lambda request: request.ordinal == 1, error=MemoryError())
+    store, rows = MemoryStore(), rows_of([f"text number {n}" for n in range(50)])
+
+    def full(progress):
+        if progress.rows:
+            raise OutputError("the disk is full")
+
+    with pytest.raises(OutputError, match="full"):
+        run_job(store, rows, on_progress=full)
+    manifest = run_job(store, rows, engine)
+    found = manifest["run"]
+    timeline = found["timeline"]
+    assert sum(timeline["batches"]) == found["batches"]
+    assert sum(timeline["requests"]) == found["requests"]
+    assert sum(timeline["shrunk"]) == found["events"]["shrunk"] > 0
+    assert sum(timeline["padded_tokens"]) > sum(timeline["requests"])
+    assert [one["rows"] for one in found["earlier"]] == [found["resumed_rows"]] != [0]
+    page = str(speed_section(job_of(manifest).run).element())
+    for words in ("Texts per batch", "Tokens, with padding, per batch", "Earlier runs of the job"):
+        assert words in page
+    assert "Dashed: memory ran out, and batches were smaller from then on: " in page
+    assert page.count('class="target"') == 4
 
 
 def test_scores_of_a_job_show_its_counts_and_why_references_have_no_prediction(job):

@@ -37,11 +37,26 @@ class TokenLengths(Struct, frozen=True, kw_only=True):
 
 
 class Timeline(Struct, frozen=True, kw_only=True):
-    """Rows and tokens finished in steps of equal length."""
+    """How much was finished in steps of equal length, what batches were begun in them, and how
+    often something happened. Of batches: requests, and input tokens with padding."""
 
     step_seconds: float
-    rows: list[int]
-    tokens: list[int]
+    rows: list[int] = []
+    tokens: list[int] = []
+    batches: list[int] = []
+    requests: list[int] = []
+    padded_tokens: list[int] = []
+    shrunk: list[int] = []
+    restarted: list[int] = []
+    waited: list[int] = []
+
+
+class Earlier(Struct, frozen=True, kw_only=True):
+    """A run before the last: when it was at work, and how many rows were done when it ended."""
+
+    began: str
+    ended: str
+    rows: int
 
 
 class Run(Struct, frozen=True, kw_only=True):
@@ -59,6 +74,7 @@ class Run(Struct, frozen=True, kw_only=True):
     outside_engine_share: float = 0.0
     events: Mapping[str, int] = {}
     timeline: Timeline | None = None
+    earlier: list[Earlier] = []
 
 
 class JobCounts(Struct, frozen=True, kw_only=True):
