@@ -3,11 +3,11 @@
     python benchmarks/endpoint_rivals.py --python RIVALS [--target 0.5] [--seconds 15] [--rounds 3]
                                          [--multiples 0.5 1 …] [--records 600]
 
-RIVALS is an interpreter that has litserve, bentoml and what textmill needs; a rival that it lacks is
-left out, which is said. Calls with one text
-each come at random (Poisson) at given multiples of what the engine bears; an answer counts if its
-status is 200 and it comes within the target. The rivals' settings are searched first, at the rate
-at which the engine is just full, and the best of each are taken. Servers take turns; medians.
+RIVALS is an interpreter that has litserve, bentoml and what textmill needs; a rival that it lacks
+is left out, which is said. Calls with one text each come at random (Poisson) at given multiples of
+what the engine bears; an answer counts if its status is 200 and it comes within the target. The
+rivals' settings are searched first, at the rate at which the engine is just full, and the best of
+each are taken. Servers take turns; medians.
 """
 
 from __future__ import annotations
