@@ -168,7 +168,8 @@ class Events:
 
 
 class EarlierRun(Struct):
-    """From when to when a run was at work, UTC, and how many rows were done when it ended."""
+    """From when to when a run was at work, UTC, and how many rows were done when it ended, those
+    counted that failed and were forgotten since."""
 
     began: str
     ended: str
