@@ -8,18 +8,20 @@ from __future__ import annotations
 import inspect
 import io
 import sys
-from enum import StrEnum
+from enum import Enum
 from itertools import pairwise
 from pathlib import Path
+from typing import TypeVar
 
 from rich.console import Console
 
 from textmill import errors
 from textmill.cli.app import app
-from textmill.errors import ErrorCode, TextmillError
+from textmill.errors import ErrorCode, ExitCode, TextmillError
 from textmill.params.reference import page as parameters_page
 from textmill.serving.refusals import STATUS, Code
 
+C = TypeVar("C", bound=Enum)
 REFERENCE = Path(__file__).parent / "reference"
 COMMANDS = (
     ("run",),
@@ -60,12 +62,11 @@ def help_text(command: tuple[str, ...]) -> str:
 def errors_page() -> str:
     """The codes a record can fail with, the errors a command can end with, the exit codes."""
     codes = "".join(f"| `{code}` | {doc} |\n" for code, doc in documented(ErrorCode))
-    calls = "".join(
-        f"| `{code}` | {STATUS[Code(code)]} | {doc} |\n" for code, doc in documented(Code)
-    )
+    calls = "".join(f"| `{code}` | {STATUS[code]} | {doc} |\n" for code, doc in documented(Code))
     kinds = "".join(
         f"| `{kind.__name__}` | {kind.exit_code} | {first_line(kind)} |\n" for kind in error_kinds()
     )
+    ends = "".join(f"| {code.value} | {doc} |\n" for code, doc in documented(ExitCode))
     return (
         "# Errors\n\n<!-- Written by docs/generate.py from errors.py: edit that. -->\n\n"
         "## A row without a result\n\n"
@@ -79,23 +80,15 @@ def errors_page() -> str:
         "Python the same error is raised; all are subclasses of `TextmillError`.\n\n"
         f"| error | exit | meaning |\n|---|---|---|\n{kinds}\n"
         "## Exit codes\n\n"
-        "| code | meaning |\n|---|---|\n"
-        "| 0 | done; every row has a result |\n"
-        "| 2 | it cannot be done as asked; no output was written |\n"
-        "| 3 | done; some rows have no result, see `OUT.errors.jsonl` |\n"
-        "| 4 | stopped by `--max-errors`; finished rows are kept for a run with a larger one |\n"
-        "| 70 | a bug: textmill's own accounting does not add up, or an engine failed whole;"
-        " or `textmill status` found damage |\n"
-        "| 75 | the server that computes is away; finished rows are kept, the same line goes on |\n"
-        "| 130 | interrupted; finished rows are kept, the same line goes on |\n"
+        f"| code | meaning |\n|---|---|\n{ends}"
     )
 
 
-def documented(codes: type[StrEnum]) -> list[tuple[str, str]]:
+def documented(codes: type[C]) -> list[tuple[C, str]]:
     """Each code with the text that stands under it in the source."""
     lines = inspect.getsource(codes).splitlines()
     return [
-        (line.split('"')[1], doc.strip().strip('"'))
+        (codes[line.split(" = ")[0].strip()], doc.strip().strip('"'))
         for line, doc in pairwise(lines)
         if " = " in line
     ]

@@ -12,12 +12,10 @@ The verbs, with the same names and defaults as the command line:
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-from textmill.errors import ErrorCode, TextmillError, UsageError
-
+TYPE_CHECKING = False  # the command line is to take over Ctrl-C before anything else is imported
 if TYPE_CHECKING:
+    from typing import Any
+
     from textmill.api.benching import Bench, bench
     from textmill.api.comparing import Comparison, compare
     from textmill.api.generation import Generator, load
@@ -26,6 +24,7 @@ if TYPE_CHECKING:
     from textmill.api.scoring import score
     from textmill.api.serving import Endpoint, serve
     from textmill.api.status import status
+    from textmill.errors import ErrorCode, TextmillError, UsageError
     from textmill.evaluation.results import Score, Scores
     from textmill.transform.status import JobStatus
 
@@ -58,12 +57,15 @@ _HOMES = {
     "Bench": "textmill.api.benching",
     "Comparison": "textmill.api.comparing",
     "Endpoint": "textmill.api.serving",
+    "ErrorCode": "textmill.errors",
     "Generator": "textmill.api.generation",
     "Job": "textmill.api.jobs",
     "JobStatus": "textmill.transform.status",
     "Preview": "textmill.api.previews",
     "Score": "textmill.evaluation.results",
     "Scores": "textmill.evaluation.results",
+    "TextmillError": "textmill.errors",
+    "UsageError": "textmill.errors",
     "bench": "textmill.api.benching",
     "compare": "textmill.api.comparing",
     "load": "textmill.api.generation",
@@ -79,6 +81,8 @@ def __getattr__(name: str) -> Any:
     """Import a public name when it is first used, so that `import textmill` costs nothing."""
     if name not in _HOMES:
         raise AttributeError(f"module 'textmill' has no attribute {name!r}")
+    from importlib import import_module
+
     return getattr(import_module(_HOMES[name]), name)
 
 

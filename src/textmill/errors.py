@@ -18,13 +18,35 @@ TextmillError
 ├─ TooManyErrors                   --max-errors was passed (exit 4)
 └─ InvariantError                  textmill's own accounting does not add up: a bug (exit 70)
 
-A bad record is a value (`ErrorCode`), a bad system an exception (these classes).
+A bad record is a value (`ErrorCode`), a bad system an exception (these classes). What any exception
+means, ours or not, `meaning_of` decides.
 """
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import ClassVar
+from enum import IntEnum, StrEnum
+from typing import ClassVar, NamedTuple
+
+
+class ExitCode(IntEnum):
+    """How a command ended."""
+
+    DONE = 0
+    """Done; every row has a result."""
+    REFUSED = 2
+    """It cannot be done as asked; no output was written."""
+    PARTLY = 3
+    """Done; some rows have no result, see `OUT.errors.jsonl`."""
+    TOO_MANY_ERRORS = 4
+    """Stopped by `--max-errors`; finished rows are kept for a run with a larger one."""
+    BROKEN = 70
+    """A bug of textmill, an engine that failed whole, or damage that `textmill status` found."""
+    UNPRINTED = 74
+    """Standard output took not all that was to be printed; a job is done all the same."""
+    AWAY = 75
+    """The server that computes is away; finished rows are kept, the same line goes on."""
+    INTERRUPTED = 130
+    """Interrupted; finished rows are kept, the same line goes on."""
 
 
 class ErrorCode(StrEnum):
@@ -63,7 +85,7 @@ def is_panic(error: BaseException) -> bool:
 class TextmillError(Exception):
     """Something went wrong in textmill."""
 
-    exit_code: ClassVar[int] = 70
+    exit_code: ClassVar[ExitCode] = ExitCode.BROKEN
 
     def __init__(self, message: str | None = None, *, hint: str | None = None) -> None:
         """`message` says what and where; `hint` says what to do about it."""
@@ -78,7 +100,7 @@ class TextmillError(Exception):
 class UsageError(TextmillError):
     """What was asked cannot be done as asked."""
 
-    exit_code = 2
+    exit_code = ExitCode.REFUSED
 
 
 class ParameterError(UsageError):
@@ -147,7 +169,7 @@ class EngineError(TextmillError):
 class EngineUnavailable(EngineError):
     """What computes is away; finished rows are kept, and the same line goes on once it is back."""
 
-    exit_code = 75  # sysexits' EX_TEMPFAIL: invites to try again later
+    exit_code = ExitCode.AWAY  # sysexits' EX_TEMPFAIL: invites to try again later
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
@@ -157,10 +179,52 @@ class EngineUnavailable(EngineError):
 class TooManyErrors(TextmillError):
     """More records failed than --max-errors allows."""
 
-    exit_code = 4
+    exit_code = ExitCode.TOO_MANY_ERRORS
 
 
 class InvariantError(TextmillError):
     """textmill's own accounting does not add up. This is a bug."""
 
-    exit_code = 70
+
+class Meaning(NamedTuple):
+    """What an exception means for a record that is to blame, and for a command that it ends.
+
+    code: the record's. message: what was wrong. hint: what to do. exit_code: the command's.
+    """
+
+    code: ErrorCode
+    message: str
+    hint: str | None = None
+    exit_code: ExitCode = ExitCode.BROKEN
+
+
+_OUT_OF_MEMORY = ("alloc", "out of memory")
+"""What native libraries say: bad_alloc, mkl_malloc, "cannot allocate memory"."""
+
+
+def meaning_of(error: BaseException) -> Meaning:
+    """The one place that decides it, for any exception."""
+    match error:
+        case TextmillError():
+            code = error.code if isinstance(error, EngineError) else ErrorCode.ENGINE_ERROR
+            return Meaning(code, error.message, error.hint, error.exit_code)
+        case MemoryError():
+            return Meaning(ErrorCode.OOM, "out of memory")
+        case RuntimeError() if any(words in str(error) for words in _OUT_OF_MEMORY):
+            return Meaning(ErrorCode.OOM, "out of memory")
+        case OSError():
+            words = error.strerror or str(error) or type(error).__name__
+            said = words if error.filename is None else f"{error.filename}: {words}"
+            return Meaning(ErrorCode.ENGINE_ERROR, said, exit_code=ExitCode.REFUSED)
+    return Meaning(ErrorCode.ENGINE_ERROR, f"{type(error).__name__}: {error}")
+
+
+def engine_error(error: BaseException) -> EngineError:
+    """An engine's exception, of whatever kind, as the error of its batch or record."""
+    if isinstance(error, EngineError):
+        return error
+    code, message, *_ = meaning_of(error)
+    is_known = code is not ErrorCode.ENGINE_ERROR
+    found = EngineError(message if is_known else f"the engine failed: {message}", code=code)
+    found.__cause__ = error
+    return found

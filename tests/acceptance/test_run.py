@@ -528,9 +528,10 @@ def test_nobody_reading_the_progress_is_no_reason_to_stop(tmp_path):
         assert read_lines(tmp_path / "out.jsonl") == expected()
 
 
-def test_an_interrupt_while_modules_are_imported_is_one_line(tmp_path):
-    (tmp_path / "cyclopts.py").write_text(
-        "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)\n"
+@pytest.mark.parametrize("module", ["signal", "cyclopts"])
+def test_an_interrupt_while_modules_are_imported_is_one_line(tmp_path, module):
+    (tmp_path / f"{module}.py").write_text(
+        f"import os, time\nos.kill(os.getpid(), {signal.SIGINT:d})\ntime.sleep(60)\n"
     )
     path = f"{tmp_path}{os.pathsep}{environment()['PYTHONPATH']}"
     ran = textmill("run", "in.jsonl", "-o", "out.jsonl", env=environment(PYTHONPATH=path))

@@ -195,7 +195,7 @@ REFUSED = {
     "plain lines out": (("in.csv", "-o", "out.txt"), "may hold line ends"),
     "unknown input format": (("in.csv", "-o", "o.jsonl", "--input-format", "xml"), "jsonl, csv"),
     "unknown output format": (("in.csv", "-o", "o.jsonl", "--format", "lines"), "jsonl, csv"),
-    "no Parquet": (("in.csv", "-o", "o.jsonl", "--input-format", "parquet"), "no whole Parquet"),
+    "no Parquet": (("in.csv", "-o", "o.jsonl", "--input-format", "parquet"), "no Parquet file"),
     "keep in answers": (("requests.jsonl", "-o", "o.jsonl", "--keep", "model"), "no room"),
     "requests and rows": (("requests.jsonl", "in.csv", "-o", "o.jsonl"), "one file"),
     "id of requests": (("requests.jsonl", "-o", "o.csv", "--id", "@ordinal"), "custom_id"),

@@ -15,6 +15,7 @@ from support.formats import SHAPE, ShortReads, only_record, reader_of, rows_of
 from textmill.core import FinishReason, Record, Rejected
 from textmill.errors import ErrorCode, InputError
 from textmill.records.builder import RecordBuilder
+from textmill.records.contents import check_content
 from textmill.records.delimited import COMMA, TAB, DelimitedReader
 from textmill.records.formats import INPUT_FORMATS, Format, open_reader, open_writer
 from textmill.records.openai_request import ANSWER_COLUMN
@@ -360,3 +361,25 @@ def test_a_delimited_reader_is_ready_for_the_next_file_after_a_refused_one() -> 
         except InputError:
             continue
         assert [row.id for row in rows] == [b'"1"']
+
+
+@patient
+@given(
+    st.binary(max_size=40) | TEXTS.map(str.encode), st.sampled_from(INPUT_FORMATS), st.booleans()
+)
+def test_whatever_a_file_begins_with_its_format_is_right_or_refused_in_a_sentence(
+    head: bytes, format_: Format, said: bool
+) -> None:
+    refused = None
+    try:
+        check_content("in", format_, head, said=said)
+    except InputError as error:
+        refused = error
+    assert refused is None or (refused.message.startswith("in is ") and refused.hint)
+
+
+@patient
+@given(st.lists(st.dictionaries(TEXTS, TEXTS, max_size=3), min_size=1, max_size=3))
+def test_no_rows_of_json_are_taken_for_another_format(rows: list[dict[str, str]]) -> None:
+    head = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+    check_content("in.jsonl", "jsonl", head, said=False)

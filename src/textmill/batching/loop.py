@@ -15,7 +15,7 @@ from textmill.batching.clock import Clock, RealClock
 from textmill.batching.scheduler import Scheduler
 from textmill.core import Batch, Failure, Outcome, Request
 from textmill.engines.base import BatchError, Engine, Interruptible
-from textmill.errors import EngineError, ErrorCode, InvariantError
+from textmill.errors import ErrorCode, InvariantError, engine_error
 from textmill.telemetry import Action, note
 
 
@@ -323,14 +323,5 @@ _GIVEN_UP = (
 
 
 def _failure(request: Request, error: BatchError) -> Failure:
-    code, message = _why(error)
-    return Failure(request, code, message, error.attempts)
-
-
-def _why(error: BatchError) -> tuple[ErrorCode, str]:
-    cause = error.__cause__
-    if isinstance(cause, EngineError):
-        return cause.code, cause.message
-    if isinstance(cause, MemoryError):
-        return ErrorCode.OOM, "not enough memory for this record alone"
-    return ErrorCode.ENGINE_ERROR, f"the engine failed: {cause or error}"
+    cause = engine_error(error.__cause__ or error)
+    return Failure(request, cause.code, cause.message, error.attempts)

@@ -3,44 +3,58 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-from typing import NoReturn
 
 INTERRUPTED = 130
 GOES_ON = "interrupted: the same command goes on where this one stopped\n"
+
+TYPE_CHECKING = False  # typing's own takes longer to import than all that is here
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+
+def leave(*_: object) -> NoReturn:
+    """End the process at once: nothing has begun yet that would have to end, or all has ended."""
+    os.write(2, GOES_ON.encode())
+    os._exit(INTERRUPTED)
+
+
+try:
+    import signal
+except KeyboardInterrupt:
+    leave()
 
 
 def main() -> None:
     """Run the command line of this process."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _leave)  # an exception amid imports is told by whoever imports
+        signal.signal(signal.SIGINT, leave)  # an exception amid imports is told by whoever imports
     _open_closed_streams()
     from textmill.cli.app import app
     from textmill.cli.runner import run_app
 
-    if signal.getsignal(signal.SIGINT) is _leave:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    finish(run_app(app, sys.argv[1:]))
+    try:
+        if signal.getsignal(signal.SIGINT) is leave:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        status = run_app(app, sys.argv[1:])
+    except KeyboardInterrupt:  # a second one, amid the words about the first
+        leave()
+    finish(status)
 
 
 def finish(status: int) -> NoReturn:
-    """End the process with an exit code."""
+    """End the process with an exit code; Ctrl-C changes it no more."""
+    signal.signal(signal.SIGINT, lambda *_: os._exit(status))
     if status == INTERRUPTED:
         os._exit(status)  # an engine may still compute; everything that counts is on disk
     sys.exit(status)
 
 
-def _leave(*_: object) -> None:
-    """Nothing has begun yet that would have to end."""
-    os.write(2, GOES_ON.encode())
-    os._exit(INTERRUPTED)
-
-
 def _open_closed_streams() -> None:
     """Closed standard streams (`>&-`) become the null device.
 
-    Else the next file to be opened would take their place, and get what libraries print.
+    Else the next file to be opened would take their place, and get what libraries print. Only
+    `sys.stdin` stays None: an input that is not there is not an empty one.
     """
     for number in range(3):
         try:

@@ -140,7 +140,7 @@ def run(
     from textmill.api.jobs import Job
     from textmill.cli import display
     from textmill.cli.runner import STANDARD_INPUT
-    from textmill.errors import UsageError
+    from textmill.errors import ExitCode, UsageError
     from textmill.params import parse_settings
     from textmill.settings import read_settings
 
@@ -213,7 +213,7 @@ def run(
         display.summary(job)
         if report:
             print(f"report    {report}")
-    return 0 if job.counts.ok == job.counts.rows else 3
+    return ExitCode.DONE if job.counts.ok == job.counts.rows else ExitCode.PARTLY
 
 
 def _begin(screen: RunDisplay, begun: list[Prepared], prepared: Prepared) -> None:

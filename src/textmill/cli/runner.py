@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
-from io import TextIOWrapper
 
 from cyclopts import App, CycloptsError
 
-from textmill.cli.main import GOES_ON, INTERRUPTED
-from textmill.errors import TextmillError, UsageError
+from textmill.cli.main import GOES_ON
+from textmill.cli.streams import Output, Untaken, watch_output
+from textmill.errors import ExitCode, TextmillError, meaning_of
 
 STANDARD_INPUT = "/dev/stdin"
 """What a lone dash is turned into: the parser would take it for a flag."""
@@ -23,9 +23,7 @@ def run_app(app: App, argv: Sequence[str]) -> int:
     The app must be made with `suppress_keyboard_interrupt=False`, or Ctrl-C ends it in silence.
     """
     signal.signal(signal.SIGTERM, _interrupt)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # a terminal without UTF-8 still gets its words
-            stream.reconfigure(errors="replace")
+    output = watch_output()
     try:
         result = app(
             [_standard_input(argument) for argument in argv],
@@ -33,41 +31,41 @@ def run_app(app: App, argv: Sequence[str]) -> int:
             print_error=False,
             result_action="return_value",
         )
-        status = result if isinstance(result, int) else 0
-    except (TextmillError, CycloptsError, KeyboardInterrupt, MemoryError, OSError) as error:
+        status = result if isinstance(result, int) else ExitCode.DONE
+    except (BrokenPipeError, SystemExit):  # which of them, depends on who prints
+        status = ExitCode.DONE  # the reader of a pipe (head, less) has seen enough
+    except Untaken:
+        status = ExitCode.UNPRINTED  # told below
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  told, with its exit code
         message, status = explain(error)
         sys.stderr.write(printable(message))
         sys.stderr.flush()
-    return status if _flushed() else status or UsageError.exit_code
+    return _all_told(output, status)
 
 
-def explain(error: BaseException) -> tuple[str, int]:
-    """What to print for an error that ends a command, and its exit code."""
-    if isinstance(error, TextmillError):
-        return f"error: {error}\n", error.exit_code
+def explain(error: BaseException) -> tuple[str, ExitCode]:
+    """What to print for an exception that ends a command, and its exit code."""
+    if isinstance(error, KeyboardInterrupt):
+        return GOES_ON, ExitCode.INTERRUPTED
     if isinstance(error, CycloptsError):
         words = " ".join(["textmill", *(error.command_chain or ())])
-        return f"error: {error}\n  see {words} --help\n", UsageError.exit_code
-    if isinstance(error, KeyboardInterrupt):
-        return GOES_ON, INTERRUPTED
+        return f"error: {error}\n  see {words} --help\n", ExitCode.REFUSED
+    _, message, hint, status = meaning_of(error)
     if isinstance(error, MemoryError):
-        return "error: out of memory\n  a job keeps its finished rows\n", TextmillError.exit_code
-    if isinstance(error, BrokenPipeError):  # the reader of a pipe (head, less) has seen enough
-        return "", 0
-    return f"error: {error}\n", UsageError.exit_code
+        hint = "a job keeps its finished rows"
+    if not isinstance(error, TextmillError | OSError | MemoryError):
+        where = "".join(traceback.format_exception(error))
+        return f"{where}error: {message}\n  this is a bug of textmill: please report it\n", status
+    return f"error: {message}\n" + (f"  {hint}\n" if hint else ""), status
 
 
-def _flushed() -> bool:
-    """Whether all output was taken; if not, what is left is dropped, so that exit is silent."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (OSError, ValueError, AttributeError) as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        sys.stderr.write(f"error: the output could not be written: {error}\n")
-        return False
-    return True
+def _all_told(output: Output | None, status: int) -> int:
+    """The exit code, now that all is printed; another one if standard output did not take all."""
+    untaken = output.finish() if output else None
+    if untaken is None:
+        return status
+    sys.stderr.write(f"error: {untaken}\n")
+    return status or ExitCode.UNPRINTED
 
 
 def _interrupt(*_: object) -> None:

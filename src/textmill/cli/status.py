@@ -43,15 +43,14 @@ def status(
         An S3-compatible server to use instead of the cloud's own.
     """
     from textmill.api.status import StatusReader
-    from textmill.cli.main import INTERRUPTED
-    from textmill.errors import UsageError
+    from textmill.errors import ExitCode, UsageError
 
     reader = StatusReader(job, endpoint_url=endpoint_url)
     if watch:
         try:
             _watch(reader, json=json)
         except KeyboardInterrupt:  # the watch is over, the job goes on: nothing to tell
-            return INTERRUPTED
+            return ExitCode.INTERRUPTED
     found = reader.read(verify=verify)
     if not found:
         raise UsageError(f"there is no job in {job}", hint="name a job, or the folder it is in")
@@ -61,13 +60,14 @@ def status(
 
 def exit_code(found: Sequence[JobStatus]) -> int:
     """70 if anything is damaged, else 3 if a complete job has rows without a result, else 0."""
-    from textmill.errors import InvariantError
+    from textmill.errors import ExitCode
     from textmill.transform.runs import State
 
     if not all(job.is_sound for job in found):
-        return InvariantError.exit_code
+        return ExitCode.BROKEN
     complete = [job.counts for job in found if job.state is State.COMPLETE]
-    return 3 if any(counts.ok < counts.rows for counts in complete) else 0
+    is_whole = all(counts.ok == counts.rows for counts in complete)
+    return ExitCode.DONE if is_whole else ExitCode.PARTLY
 
 
 def _show(found: Sequence[JobStatus], *, json: bool) -> None:

@@ -17,7 +17,7 @@ from msgspec import Raw, Struct
 from textmill import errors
 from textmill.core import Batch, Completion, Failure, Outcome, Params, Request
 from textmill.core import Sequence as Generated
-from textmill.errors import EngineError, ErrorCode, ModelError, TextmillError
+from textmill.errors import EngineError, ErrorCode, ModelError, TextmillError, meaning_of
 
 
 class Order(Struct, frozen=True):
@@ -175,14 +175,13 @@ def outcomes(batch: Batch, answers: Sequence[Answer]) -> list[Outcome]:
 
 def not_loaded(error: Exception) -> NotLoaded:
     """An error of loading as a message."""
+    meaning = meaning_of(error)
     if isinstance(error, TextmillError):
-        return NotLoaded(type(error).__name__, error.message, error.hint)
-    if isinstance(error, MemoryError):
+        return NotLoaded(type(error).__name__, meaning.message, meaning.hint)
+    if meaning.code is ErrorCode.OOM:
         hint = "use a smaller model, --precision int8 or a machine with more memory"
         return NotLoaded("ModelError", "there is not enough memory to load the model", hint)
-    return NotLoaded(
-        "ModelError", f"the engine cannot load the model: {type(error).__name__}: {error}"
-    )
+    return NotLoaded("ModelError", f"the engine cannot load the model: {meaning.message}")
 
 
 def loading_error(told: NotLoaded) -> TextmillError:

@@ -24,7 +24,7 @@ from typing import cast
 from textmill.core import Batch, Outcome
 from textmill.engines import wire
 from textmill.engines.base import BatchError, Engine, Interruptible
-from textmill.errors import EngineError, ErrorCode
+from textmill.errors import EngineError, engine_error
 
 _OOM_SCORE = 500
 """Added for the kernel's choice of whom to kill for memory: this process, not its parent."""
@@ -61,7 +61,7 @@ def _compute(order: wire.Order, arriving: Arrivals, send: Send) -> None:
         Desk(engine, arriving, send).run()
     except Exception as error:  # noqa: BLE001  told to the parent
         traceback.print_exc()
-        cause = _cause(error)
+        cause = engine_error(error)
         send(wire.Broken(cause.code, cause.message))
 
 
@@ -155,7 +155,7 @@ class Desk:
         names = map(id, error.batch.requests)
         opened = next(self._places[name][0] for name in names if name in self._places)
         self._forget(opened)
-        cause = _cause(error.__cause__ or error)
+        cause = engine_error(error.__cause__ or error)
         self._send(wire.BatchFailed(opened.serial, cause.code, cause.message))
 
     def _forget(self, opened: _Open) -> None:
@@ -183,14 +183,6 @@ class Desk:
             raise EngineError("the engine answered a request twice, or one that it was not given")
         opened.answers[position] = wire.answer(outcome)
         return opened.serial
-
-
-def _cause(error: BaseException) -> EngineError:
-    if isinstance(error, EngineError):
-        return error
-    if isinstance(error, MemoryError):
-        return EngineError("out of memory", code=ErrorCode.OOM)
-    return EngineError(f"the engine failed: {type(error).__name__}: {error}")
 
 
 def _listen(read: Callable[[int], bytes], arriving: Arrivals) -> None:

@@ -28,7 +28,7 @@ def bytes_of_tables(tables: Iterable[Any]) -> Iterator[bytes]:
     import pyarrow as pa
 
     try:
-        readers = map(_reader, tables)
+        readers = map(_reader, _only_tables(tables))
         first = next(readers)
         yield from table_bytes(first.schema, _batches(first, readers))
     except (pa.ArrowException, OSError, ValueError, TypeError) as error:
@@ -36,6 +36,19 @@ def bytes_of_tables(tables: Iterable[Any]) -> Iterator[bytes]:
             f"the Arrow table cannot be read as Parquet: {_first_line(error)}",
             hint="leave that column out, or cast it",
         ) from error
+
+
+def _only_tables(items: Iterable[Any]) -> Iterator[Any]:
+    for place, item in enumerate(items, 1):
+        if not is_table(item):
+            raise mixed(f"item {place} is a {type(item).__name__}, and those before it are tables")
+        yield item
+
+
+def mixed(what: str) -> InputError:
+    """Tables and rows in one input, which nothing says how to read together."""
+    hint = "give tables only, or rows only: [*table.to_pylist(), …]"
+    return InputError(what, hint=hint)
 
 
 def _batches(first: Any, others: Iterable[Any]) -> Iterator[Any]:

@@ -56,12 +56,16 @@ class Columns(Struct, frozen=True):
     params: tuple[str, ...]
 
 
-def other_mark(header: str, wanted: Collection[str] | None = None) -> tuple[str, str] | None:
+def other_mark(
+    header: str, wanted: Collection[str] | None = None, *, besides: str = ""
+) -> tuple[str, str] | None:
     """What may separate the columns of a header, and what to do about it.
 
-    wanted: one of these must be among the columns.
+    wanted: one of these must be among the columns. besides: a mark that was looked for already.
     """
     for mark, said in _OTHER_MARKS.items():
+        if mark == besides:
+            continue
         names = [name.strip().strip('"') for name in header.split(mark)]
         if len(names) > 1 and (wanted is None or not set(wanted).isdisjoint(names)):
             return said
@@ -150,7 +154,8 @@ class DelimitedReader:
     def _check_delimiter(self, header: str, file: str) -> None:
         """Raise `InputError` if the only column is surely several with something else between."""
         wanted = self.builder.shape.data_columns
-        found = None if header in wanted else other_mark(header, wanted)
+        own = self._delimiter.decode()
+        found = None if header in wanted else other_mark(header, wanted, besides=own)
         if found is not None:
             raise InputError(f"{file}: its columns are separated by {found[0]}", hint=found[1])
 

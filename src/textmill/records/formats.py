@@ -73,7 +73,7 @@ def detect_input(name: str, head: bytes) -> Format:
     by_name = _by_ending(name) or "jsonl"
     if by_name == "lines" and text.startswith(b"{"):
         by_name = "jsonl"
-    return "openai" if by_name == "jsonl" and _is_request(text) else by_name
+    return "openai" if by_name == "jsonl" and is_request(text) else by_name
 
 
 def detect_output(name: str, input_format: Format = "jsonl") -> Format:
@@ -121,8 +121,11 @@ def _other_ending(name: str) -> str:
     return PurePosixPath(plain).suffix
 
 
-def _is_request(text: bytes) -> bool:
-    """Whether the first line is a request of OpenAI's; it may be cut off."""
+def is_request(text: bytes) -> bool:
+    """Whether the first line of a file that is read by lines is a request of OpenAI's.
+
+    Without its end it may be cut off.
+    """
     line, end, _ = text.partition(b"\n")
     if not line.startswith(b"{"):
         return False

@@ -9,6 +9,7 @@ from msgspec import Struct
 _BEGINNING_BYTES = 1024
 _DECOMPRESS = "decompress it; gzip and zstd are read as they are"
 _UNPACK = "unpack it and give the files that are in it"
+_ENCODE = "convert it (iconv -f {} -t UTF-8)"
 _CONVERT = "write its rows as JSON Lines, CSV or Parquet"
 
 
@@ -40,10 +41,14 @@ _KINDS: tuple[tuple[bytes, str, str], ...] = (
     (rb"\x89PNG\r\n|GIF8[79]a|\xff\xd8\xff|RIFF.{4}WEBP", "an image", _CONVERT),
     (rb"%PDF-", "a PDF", _CONVERT),
     (rb"\x7fELF", "a program", _CONVERT),
-    (rb"\xff\xfe|\xfe\xff", "text in UTF-16", "convert it (iconv -f UTF-16 -t UTF-8)"),
+    (rb"\xff\xfe\0\0|\0\0\xfe\xff", "text in UTF-32", _ENCODE.format("UTF-32")),
+    (rb"\xff\xfe|\xfe\xff", "text in UTF-16", _ENCODE.format("UTF-16")),
+    (rb"(?:[\t\n\r -~]\0){4}", "text in UTF-16", _ENCODE.format("UTF-16LE")),
+    (rb"(?:\0[\t\n\r -~]){4}", "text in UTF-16", _ENCODE.format("UTF-16BE")),
 )
 _BINARY = Kind("binary, or text in another encoding than UTF-8: it has NUL bytes", _CONVERT)
-_PARQUET = (b"PAR1", b"PARE")
+PARQUET_MARKS = (b"PAR1", b"PARE")
+"""What a Parquet file begins with, the second one if it is encrypted."""
 
 
 def foreign_kind(head: bytes) -> Kind | None:
@@ -52,6 +57,6 @@ def foreign_kind(head: bytes) -> Kind | None:
         if re.match(pattern, head, re.DOTALL):
             return Kind(name, hint)
     beginning = head[:_BEGINNING_BYTES]
-    if b"\0" not in beginning or head.startswith(_PARQUET) or beginning.lstrip()[:1] == b"{":
+    if b"\0" not in beginning or head.startswith(PARQUET_MARKS) or beginning.lstrip()[:1] == b"{":
         return None
     return _BINARY

@@ -17,7 +17,7 @@ from msgspec import Raw
 
 from textmill.core import JsonText
 from textmill.errors import ErrorCode
-from textmill.records.unfit import Unfit
+from textmill.records.unfit import Unfit, not_utf8
 
 MAX_NESTING = 100
 """Levels of arrays and objects, the line's own included. A fixed number, because the decoder's own
@@ -174,7 +174,7 @@ def is_deeper(text: bytes, levels: int) -> bool:
 def _explain(line: bytes, error: Exception) -> str:
     """Why the line was refused, with the position as a 1-based byte of the line."""
     if isinstance(error, UnicodeDecodeError):
-        return _explain_encoding(line, error)
+        return not_utf8(line, error.start, "line")
     if isinstance(error, RecursionError):
         return f"nested deeper than {MAX_NESTING} levels"
     if line.strip(_WHITE) in {b"[", b"{"}:
@@ -186,12 +186,6 @@ def _explain(line: bytes, error: Exception) -> str:
         if match[1]:
             return f"{match[1].decode()} at byte {match.start() + 1} is half a surrogate pair"
     return _explain_syntax(line, str(error))
-
-
-def _explain_encoding(line: bytes, error: UnicodeDecodeError) -> str:
-    if line.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return "not UTF-8 but UTF-16: convert the file (iconv -f UTF-16 -t UTF-8)"
-    return f"not UTF-8: byte 0x{line[error.start]:02x} at byte {error.start + 1} of the line"
 
 
 def _explain_syntax(line: bytes, message: str) -> str:

@@ -48,7 +48,11 @@ class LocalInput:
 
 
 def _open(path: str) -> BinaryIO:
-    return sys.stdin.buffer if path == STANDARD_INPUT else Path(path).open("rb")
+    if path != STANDARD_INPUT:
+        return Path(path).open("rb")
+    if sys.stdin is None:
+        raise InputError("standard input is closed", hint="give it a file: textmill run - < FILE")
+    return sys.stdin.buffer
 
 
 def open_input(path: str, label: str | None = None) -> LocalInput:

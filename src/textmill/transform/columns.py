@@ -14,9 +14,11 @@ from msgspec import Struct
 from textmill.core import Record, Rejected
 from textmill.errors import ErrorCode, InputError
 from textmill.records.builder import example_prompt
+from textmill.records.contents import AS_LINE, AS_LINES
 from textmill.records.delimited import other_mark
-from textmill.records.formats import BOM, DELIMITED
+from textmill.records.formats import BOM, DELIMITED, Format
 from textmill.records.jsonpath import Path
+from textmill.records.openai_request import CUSTOM_ID
 from textmill.records.shape import ORDINAL_ID, TEXT_FIELD, Shape
 from textmill.records.unfit import Unfit, listed, quoted
 from textmill.transform.filtering import check_filter, example_of, texts_wanted
@@ -47,6 +49,8 @@ def check_columns(
     """
     rows = min(sample or LOOK_ROWS, LOOK_ROWS)
     _check_named(files, shape, rows)
+    if shape.input_filter is not None or any(file.format == _OWN_COLUMNS for file in files):
+        _check_made(files, shape, rows)
     if output_filter is not None and output_filter.steps:
         _check_filter(files, shape, output_filter, rows)
 
@@ -54,30 +58,68 @@ def check_columns(
 def _check_named(files: Sequence[JobInput], shape: Shape, rows: int) -> None:
     """A table has the same columns in every row. Of rows that are filtered first nobody knows yet
     what they have."""
-    missing = _asked_for(shape)
-    if shape.input_filter is not None or any(file.format == _OWN_COLUMNS for file in files):
-        missing = {}
+    asked = {} if shape.input_filter is not None else _asked_for(shape)
+    missing = {} if any(file.format == _OWN_COLUMNS for file in files) else asked
     seen: dict[str, None] = {}
+    lacking: list[InputError] = []
     for file in files:
-        if missing or file.format in {"jsonl", *DELIMITED}:  # which may show that they are none
+        if missing or _shows_itself(file):
             look = _look(file, shape, rows, wanted=missing.values())
             if look.first_is_no_json:
                 _refuse_other_lines(file, shape, all_bad=look.none_is_json)
+            if file.format in _TABLES:
+                lacking += _lacking(file, shape, look.columns)
             seen |= dict.fromkeys(look.columns)
             missing = {name: any_of for name, any_of in missing.items() if not any_of & seen.keys()}
     if missing and seen:
-        raise _no_column(next(iter(missing)), shape, list(seen), tables=_are_tables(files))
+        raise _no_column(next(iter(missing)), shape, list(seen), files)
+    if lacking:
+        raise lacking[0]
+
+
+def _shows_itself(file: JobInput) -> bool:
+    """Whether a file is looked at though all columns were seen: its lines may be no JSON, its
+    header none, its columns others. A Parquet object costs requests, so it is not."""
+    return file.format in {"jsonl", *DELIMITED} or (file.format == "parquet" and file.is_read_twice)
+
+
+def _check_made(files: Sequence[JobInput], shape: Shape, rows: int) -> None:
+    """Raise `InputError` if all rows that others are made of, by a filter or of requests, lack
+    what is asked for."""
+    first: Rejected | None = None
+    for row in _rows(files, shape, rows):
+        if not isinstance(row, Rejected) or row.code is not ErrorCode.MISSING_FIELD:
+            return
+        first = first or row
+    if first is not None:
+        raise InputError(
+            f"no row has what is asked for, as far as the first {LOOK_ROWS:,} rows of each file"
+            f" tell: {first.message}",
+            hint=f"mend {' or '.join(_flags_given(shape))}; the first row is line {first.line} of"
+            f" {first.file}",
+        )
+
+
+def _flags_given(shape: Shape) -> list[str]:
+    asked = {
+        "--input-filter": shape.input_filter is not None,
+        "--prompt": shape.prompt is not None,
+        "--id": shape.id_field not in {"id", ORDINAL_ID},
+    }
+    return [flag for flag, given in asked.items() if given] or ["the input"]
 
 
 def _check_filter(files: Sequence[JobInput], shape: Shape, path: Path, rows: int) -> None:
     """One result that has it is enough: the others become error rows."""
     texts = texts_wanted(path)
     first: tuple[Record, str] | None = None
-    for record in _records(files, shape, rows):
+    for row in _rows(files, shape, rows):
+        if not isinstance(row, Record):
+            continue
         try:
-            check_filter(path, record, texts)
+            check_filter(path, row, texts)
         except Unfit as error:
-            first = first or (record, error.message)
+            first = first or (row, error.message)
         else:
             return
     if first is not None:
@@ -89,10 +131,10 @@ def _check_filter(files: Sequence[JobInput], shape: Shape, path: Path, rows: int
         )
 
 
-def _records(files: Sequence[JobInput], shape: Shape, rows: int) -> Iterator[Record]:
+def _rows(files: Sequence[JobInput], shape: Shape, rows: int) -> Iterator[Record | Rejected]:
     for file in files:
         for chunk in RowReader([file], shape, sample=rows).chunks():
-            yield from (row for row in chunk if isinstance(row, Record))
+            yield from chunk
 
 
 def _asked_for(shape: Shape) -> dict[str, set[str]]:
@@ -146,11 +188,11 @@ def _refuse_other_lines(file: JobInput, shape: Shape, *, all_bad: bool) -> None:
     line, _, rest = head.partition("\n")
     line = line.rstrip()
     if head.startswith("[") and head[1:].lstrip().startswith("{") and (all_bad or line == "["):
-        what, hint = "one JSON array", "make a line of each item: jq -c '.[]'"
+        what, hint = "one JSON array", AS_LINES
     elif not all_bad or (line.startswith("{") and not (line == "{" and rest.strip())):
         return
     elif line == "{":
-        what, hint = "JSON over several lines", "make a line of each object: jq -c ."
+        what, hint = "JSON over several lines", AS_LINE
     else:
         mark = other_mark(line, shape.data_columns)
         what = f"of another format; it begins with {quoted(line[:_EXCERPT_CHARACTERS])}"
@@ -158,20 +200,43 @@ def _refuse_other_lines(file: JobInput, shape: Shape, *, all_bad: bool) -> None:
     raise InputError(f"{file.label} is not JSON Lines but {what}", hint=hint)
 
 
-def _are_tables(files: Sequence[JobInput]) -> bool:
-    return all(file.format in DELIMITED for file in files)
+def _lacking(file: JobInput, shape: Shape, columns: Sequence[str]) -> Iterator[InputError]:
+    """What a table lacks without which none of its rows can be used, whatever other files have."""
+    for name, any_of in _asked_for(shape).items():
+        if columns and name not in shape.keep and not any_of & set(columns):
+            what, hint = _flag(name, shape, columns)
+            there = f"there are: {listed(columns)}"
+            yield InputError(
+                f"{file.label} has no column {quoted(name)} ({what}); other inputs have it",
+                hint=f"{there}; run it as a job of its own" + (f", and {hint}" if hint else ""),
+            )
 
 
-def _no_column(name: str, shape: Shape, seen: Sequence[str], *, tables: bool) -> InputError:
+def _no_column(
+    name: str, shape: Shape, seen: Sequence[str], files: Sequence[JobInput]
+) -> InputError:
     what, hint = _flag(name, shape, seen)
-    if tables and len(seen) == 1 and (mark := other_mark(seen[0])):
-        hint = f"its columns may be separated by {mark[0]}: {mark[1]}"
+    hint = _other_reading(seen, {file.format for file in files}) or hint
     there = f"there are: {listed(seen)}"
     return InputError(
         f"no row has the column {quoted(name)} ({what}), as far as the first {LOOK_ROWS:,} rows of"
         " each file tell",
         hint=f"{there}; {hint}" if hint else there,
     )
+
+
+def _other_reading(seen: Sequence[str], formats: Collection[Format]) -> str | None:
+    """What to do if the columns look as if the files were of another format."""
+    if DELIMITED.issuperset(formats) and len(seen) == 1:
+        own = "\t" if formats == {"tsv"} else ","
+        if mark := other_mark(seen[0], besides=own):
+            return f"its columns may be separated by {mark[0]}: {mark[1]}"
+        return "name the columns in the first row; or is it a text per line (--input-format lines)?"
+    if formats == {"lines"}:
+        return "these are all that plain lines have; a table is read with --input-format csv or tsv"
+    if formats == {"jsonl"} and {CUSTOM_ID, "body"} <= set(seen):
+        return "these are OpenAI's batch requests: --input-format openai"
+    return None
 
 
 def _flag(name: str, shape: Shape, seen: Sequence[str]) -> tuple[str, str | None]:

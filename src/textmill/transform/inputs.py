@@ -6,7 +6,7 @@ Everything becomes a `JobInput`: a file of some store, its format, and the name 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import chain, islice
 from pathlib import Path
@@ -19,8 +19,9 @@ from textmill.catalog.datasets import expand_folder, fetch_dataset, is_dataset
 from textmill.catalog.fetch import Transfer
 from textmill.catalog.hub import Hub
 from textmill.errors import InputError, UsageError
-from textmill.records.arrow_tables import bytes_of_tables, is_table
+from textmill.records.arrow_tables import bytes_of_tables, is_table, mixed
 from textmill.records.base import ByteStream
+from textmill.records.contents import check_content
 from textmill.records.formats import HEAD_BYTES, INPUT_FORMATS, Format, check_kind, detect_input
 from textmill.records.python_rows import line_of
 from textmill.records.split import Shard, ShardStream, check_splittable, shard_name, shard_range
@@ -131,11 +132,19 @@ def _records(inputs: Any, store: Store, spool: str) -> JobInput:
     """Records from Python: dicts as lines, tables of Arrow as Parquet, which has their types."""
     tables, rows = _tables_or_rows(inputs)
     if tables is None:
-        _spool(map(line_of, rows), store, spool)
+        _spool(map(line_of, _only_rows(rows)), store, spool)
     else:
         _spool(bytes_of_tables(tables), store, spool)
     format_: Format = "python" if tables is None else "parquet"
     return JobInput(store=store, name=spool, label="records", format=format_, is_copy=True)
+
+
+def _only_rows(items: Iterable[Any]) -> Iterator[Any]:
+    """An item that is no row is one error row; a table would be many."""
+    for place, item in enumerate(items, 1):
+        if is_table(item):
+            raise mixed(f"item {place} is an Arrow table, and those before it are rows")
+        yield item
 
 
 def _tables_or_rows(inputs: Any) -> tuple[Iterable[Any] | None, Iterable[Any]]:
@@ -236,7 +245,9 @@ def _with_format(file: JobInput, wanted: str) -> JobInput:
         text = decompressed(stored, file.label)
         head = read_head(text)
     check_kind(file.label, head)
-    format_ = cast(Format, wanted) if wanted != "auto" else detect_input(file.label, head)
+    said = wanted != "auto"
+    format_ = cast(Format, wanted) if said else detect_input(file.label, head)
+    check_content(file.label, format_, head, said=said)
     if format_ == "parquet" and text is not stored:
         raise InputError(
             f"{file.label} is compressed Parquet, which has to be read from its end",

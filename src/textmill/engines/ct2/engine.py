@@ -28,7 +28,7 @@ from textmill.engines.ct2.options import (
 )
 from textmill.engines.ct2.rules import Ct2Rules
 from textmill.engines.stopping import Decode, cut_at_stop
-from textmill.errors import EngineError, ErrorCode
+from textmill.errors import EngineError, ErrorCode, engine_error
 
 _POLL_SECONDS, _LONGEST_POLL_SECONDS = 0.0005, 0.005
 """CTranslate2's futures can only be asked or waited for, and a wait hears no Ctrl-C."""
@@ -261,19 +261,7 @@ def _errors_of(batch: Batch) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # noqa: BLE001  not swallowed: raised again as its cause
-        raise BatchError(batch) from _cause(error)
-
-
-def _cause(error: Exception) -> EngineError:
-    """The error of a batch, with the code that its records get when each fails alone."""
-    if isinstance(error, EngineError):
-        return error
-    if isinstance(error, MemoryError) or "alloc" in str(error):  # bad_alloc, mkl_malloc: …
-        cause = EngineError("out of memory", code=ErrorCode.OOM)
-    else:
-        cause = EngineError(f"{type(error).__name__}: {error}")
-    cause.__cause__ = error
-    return cause
+        raise BatchError(batch) from engine_error(error)
 
 
 def _strings(ids: list[int]) -> list[str]:

@@ -15,7 +15,7 @@ from textmill.engines.inflight.network import Encoded, Network
 from textmill.engines.inflight.rows import Rows
 from textmill.engines.inflight.slots import Search, Seat, Slots
 from textmill.engines.stopping import Decode
-from textmill.errors import ErrorCode
+from textmill.errors import ErrorCode, engine_error
 
 _KEPT_BUCKETS = 2
 """Texts that were encoded together, of which the last are kept for requests that repeat them."""
@@ -158,11 +158,9 @@ class Decoder:
         """Compute a request by itself, after it or a neighbour of it failed."""
         try:
             self._outcomes.append(self._alone(request))
-        except MemoryError:
-            self._outcomes.append(Failure(request, ErrorCode.OOM, "out of memory"))
         except Exception as error:  # noqa: BLE001  it is the record's
-            message = f"{type(error).__name__}: {error}"
-            self._outcomes.append(Failure(request, ErrorCode.ENGINE_ERROR, message))
+            cause = engine_error(error)
+            self._outcomes.append(Failure(request, cause.code, cause.message))
 
     def _alone(self, request: Request) -> Outcome:
         [encoded] = self._encoded([request])

@@ -19,7 +19,7 @@ from textmill.engines.openvino.model import Model
 from textmill.engines.openvino.network import OpenvinoNetwork
 from textmill.engines.openvino.rules import OpenvinoRules
 from textmill.engines.stopping import Decode
-from textmill.errors import EngineError
+from textmill.errors import EngineError, engine_error
 
 _BATCHES_AHEAD = 64
 
@@ -111,7 +111,7 @@ class OpenvinoEngine:
     def _outcomes(self, result: list[Outcome] | Exception) -> list[Outcome]:
         """Those that are waited for; a lane may still tell of what was abandoned."""
         if isinstance(result, Exception):
-            raise EngineError(f"{type(result).__name__}: {result}") from result
+            raise engine_error(result) from result
         return [one for one in result if self._open.pop(id(one.request), None) is one.request]
 
     def abandon(self) -> None:

@@ -20,7 +20,7 @@ import msgspec
 from msgspec import Struct
 
 from textmill.api.jobs import Job, run
-from textmill.errors import EngineError, TextmillError, UsageError
+from textmill.errors import EngineError, TextmillError, UsageError, engine_error
 from textmill.gateway.transform.log import JobLog
 from textmill.gateway.transform.modeldata import fetch_model
 from textmill.gateway.transform.orders import Order
@@ -103,8 +103,8 @@ class Work:
                 self._log.write(f"{error.message}; trying again")
                 raise
             verdict = _failed(_reason_of(error))
-        except MemoryError:
-            verdict = _failed("AlgorithmError: out of memory")
+        except MemoryError as error:
+            verdict = _failed(_reason_of(engine_error(error)))
         self._log.write(verdict.reason or verdict.status)
         self._store.replace(VERDICT, msgspec.json.encode(verdict))
         return verdict
