@@ -11,12 +11,12 @@ SRC = Path(__file__).parent.parent / "src" / "textmill"
 
 BASE = {"core", "errors", "telemetry", "words"}
 MAY_IMPORT: dict[str, set[str]] = {
-    "errors": set(),
+    "errors": {"words"},
     "html": set(),
     "words": set(),
     "core": {"errors"},
     "telemetry": {"core", "errors"},
-    "settings": {"errors"},
+    "settings": {"errors", "words"},
     "params": BASE,
     "storage": BASE,
     "records": BASE,

@@ -27,6 +27,8 @@ from __future__ import annotations
 from enum import IntEnum, StrEnum
 from typing import ClassVar, NamedTuple
 
+from textmill.words import written
+
 
 class ExitCode(IntEnum):
     """How a command ended."""
@@ -111,7 +113,7 @@ class ParameterError(UsageError):
 
     def __init__(self, name: str, value: object, rule: str, *, hint: str | None = None) -> None:
         self.name, self.value, self.rule = name, value, rule
-        super().__init__(f"{name}={value!r}: {rule}", hint=hint)
+        super().__init__(f"{name}={written(value)}: {rule}", hint=hint)
 
 
 class UnsupportedParameter(ParameterError):

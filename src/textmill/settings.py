@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from textmill.errors import UsageError
+from textmill.words import written
 
 TRUE = frozenset({"1", "true", "yes", "on"})
 FALSE = frozenset({"", "0", "false", "no", "off"})
@@ -80,7 +81,7 @@ def _home(env: Mapping[str, str]) -> Path:
         home = Path(given).expanduser()
         if home.exists() and not home.is_dir():
             raise UsageError(
-                f"TEXTMILL_HOME={given!r}: this is a file, not a folder",
+                f"TEXTMILL_HOME={written(given)}: this is a file, not a folder",
                 hint="Set it to a folder, which is made when needed, or unset it.",
             )
         return home.absolute()
@@ -97,7 +98,7 @@ def _flag(env: Mapping[str, str], name: str) -> bool:
     if value in FALSE:
         return False
     raise UsageError(
-        f"{name}={env[name]!r}: not a yes or no",
+        f"{name}={written(env[name])}: not a yes or no",
         hint=f"Set {name} to 1 or 0, or unset it.",
     )
 
@@ -109,7 +110,7 @@ def _endpoint(env: Mapping[str, str], name: str) -> str | None:
     parts = urlsplit(value)
     if parts.scheme not in {"http", "https"} or not parts.netloc:
         raise UsageError(
-            f"{name}={value!r}: not the address of a model hub",
+            f"{name}={written(value)}: not the address of a model hub",
             hint=f"Set {name} to an address like https://hub.example.com, or unset it.",
         )
     return value
@@ -120,7 +121,7 @@ def _region(env: Mapping[str, str], name: str) -> str | None:
     value = env.get(name, "").strip()
     if value and not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", value):
         raise UsageError(
-            f"{name}={value!r}: not the name of a region",
+            f"{name}={written(value)}: not the name of a region",
             hint=f"Set {name} to a region like eu-central-1, or unset it.",
         )
     return value or None

@@ -210,7 +210,7 @@ def test_a_repository_cannot_write_commands_to_the_terminal(models: Shell, hub: 
 
 
 def test_a_bad_setting_is_named(models: Shell) -> None:
-    assert "TEXTMILL_OFFLINE='maybe'" in models("list", code=2, TEXTMILL_OFFLINE="maybe").stderr
+    assert 'TEXTMILL_OFFLINE="maybe"' in models("list", code=2, TEXTMILL_OFFLINE="maybe").stderr
 
 
 def test_a_reader_that_leaves_early_is_no_error(models: Shell) -> None:

@@ -66,7 +66,7 @@ def test_importing_the_registry_imports_no_engine() -> None:
 
 
 def test_a_misspelt_engine_is_named_before_anything_is_looked_for() -> None:
-    with pytest.raises(UsageError, match="no engine 'ecko'") as error:
+    with pytest.raises(UsageError, match='no engine "ecko"') as error:
         textmill.run("no-such-file.jsonl", "out.jsonl", engine="ecko")
     assert "did you mean echo?" in str(error.value)
     assert all(name in str(error.value) for name in ENGINES)

@@ -214,7 +214,7 @@ def test_letters_that_look_alike_are_not_model_files(tmp_path: Path) -> None:
         (b"1", "a hard link"), (b"2", "a symbolic link"), (b"3", "a character device"),
         (b"4", "a block device"), (b"6", "a named pipe"), (b"7", "a contiguous file"),
         (b"S", "a sparse file"), (b"D", "a list of files"), (b"M", "a part"), (b"V", "a volume"),
-        (b"K", "a link"), (b"X", "of type b'X'"), (b"\xff", "of type"),
+        (b"K", "a link"), (b"X", 'of type "X"'), (b"\xff", "of type"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("name", ["config.json", "code/x", "README.md"])
@@ -222,7 +222,7 @@ def test_members_that_are_no_files_are_refused_by_name(
     tmp_path: Path, kind: bytes, words: str, name: str
 ) -> None:
     message = refuse(tmp_path, UnsafeModel, member(name, kind=kind, link=b"/etc/passwd"), CONFIG)
-    assert f"{name!r} is {words}" in message
+    assert f'"{name}" is {words}' in message
 
 
 def test_a_link_and_then_a_file_through_it(tmp_path: Path) -> None:
@@ -307,7 +307,7 @@ def test_an_archive_without_a_model_says_what_it_holds(tmp_path: Path) -> None:
     message = refuse(
         tmp_path, UnsupportedModel, member("code/inference.py"), member("a/b/config.json")
     )
-    assert "'code/inference.py', 'a/b/config.json'" in message
+    assert '"code/inference.py", "a/b/config.json"' in message
     assert "nothing" in refuse(tmp_path, UnsupportedModel)
 
 

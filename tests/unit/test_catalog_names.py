@@ -114,10 +114,10 @@ def test_an_unsupported_entry_says_why_and_what_to_do() -> None:
         ("./weights.bin", ModelNotFound, "neither a model folder nor"),
         ("https://hub.example/x/y", ModelNotFound, "Addresses are not read"),
         ("s3://bucket/model.tar.gz", ModelNotFound, "no model"),
-        ("a/b/c", ModelNotFound, "no model 'a/b/c'"),
+        ("a/b/c", ModelNotFound, 'no model "a/b/c"'),
         ("../../etc/passwd", ModelNotFound, "does not exist"),
         ("org/..", ModelNotFound, "no model"),
-        ("", ModelNotFound, "no model ''"),
+        ("", ModelNotFound, 'no model ""'),
         ("some/repo", ModelNotFound, "offline"),
     ],
 )

@@ -336,8 +336,8 @@ def test_the_signature_tells_how_many_references_records_have(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ({"missing": "drop"}, "missing='drop': is none of zero, skip, fail"),
-        ({"mean": "median"}, "mean='median': is none of exact, bootstrap-median"),
+        ({"missing": "drop"}, 'missing="drop": is none of zero, skip, fail'),
+        ({"mean": "median"}, 'mean="median": is none of exact, bootstrap-median'),
         ({"samples": -1}, "samples=-1: must be 0 or more"),
         ({"seed": -1}, "seed=-1: must be from 0 to"),
         ({"mean": "bootstrap-median", "samples": 0}, "samples=0: .*needs samples"),

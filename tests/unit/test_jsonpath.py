@@ -14,6 +14,7 @@ from textmill.records.jsonpath import (
     select,
 )
 from textmill.records.unfit import Unfit
+from textmill.words import written
 
 ROW = b'{"id": 1e2, "a" : {"b": [10, 1.50, "\\u0041"], "c d": null}, "rows": [{"x":1},{"x": 2}]}'
 
@@ -152,6 +153,6 @@ def test_what_is_not_there_makes_the_row_unfit(path: str, code: str, message: st
 def test_a_path_beyond_the_subset_is_refused_with_the_position(text: str, message: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_path(text)
-    assert f"the path {text!r} has " in caught.value.message
+    assert f"the path {written(text)} has " in caught.value.message
     assert message in caught.value.message
     assert "supported: $" in str(caught.value.hint)

@@ -228,7 +228,7 @@ class TestAnswers:
         ("body", "said"),
         [
             (answer(choice(finish="content_filter")), "content_filter"),
-            (answer(choice(finish=None)), "None"),
+            (answer(choice(finish=None)), "null"),
             (answer(choice(content=None, finish="tool_calls")), "tool_calls"),
             (answer(choice(content=None, finish="length")), "holds no text"),
             (answer({"text": "x", "finish_reason": "stop"}), "holds no text"),

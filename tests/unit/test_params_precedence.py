@@ -10,6 +10,7 @@ import pytest
 from textmill.core import Params
 from textmill.errors import ParameterError, UnsupportedParameter
 from textmill.params import Layer, Origin, Resolver
+from textmill.words import written
 
 BART_CNN = {
     "_from_model_config": True,
@@ -148,7 +149,7 @@ def test_a_refused_parameter_of_a_model_is_an_error_that_names_it() -> None:
 
 def test_a_wrong_value_of_a_model_says_where_it_comes_from() -> None:
     assert error(model={"num_beams": "four"}) == (
-        "num_beams='four': must be an integer from 1 to 1024; set by the model's generation config"
+        'num_beams="four": must be an integer from 1 to 1024; set by the model\'s generation config'
     )
 
 
@@ -190,7 +191,7 @@ def test_one_layer_says_a_field_once(first: str, second: str) -> None:
     pair = {first: values.get(first, 5), second: values.get(second, 5)}
     with pytest.raises(ParameterError) as caught:
         Resolver([], language_token_id=lambda _: 3).for_record(pair)
-    shown = repr(values.get(second, 5))
+    shown = written(values.get(second, 5))
     assert str(caught.value) == (
         f"{second}={shown}: cannot be given together with {first}\n  give one of them"
     )
@@ -206,7 +207,7 @@ def test_a_user_may_switch_off_what_the_model_says() -> None:
 
 def test_null_is_not_a_value_of_a_length() -> None:
     assert error(record={"max_length": None}) == (
-        "max_length=None: must be an integer from 2 to 1000000\n"
+        "max_length=null: must be an integer from 2 to 1000000\n"
         "  max_length counts the decoder's start token; max_new_tokens does not"
     )
 
@@ -236,7 +237,7 @@ def test_a_model_without_languages_refuses_tgt_lang() -> None:
     with pytest.raises(UnsupportedParameter) as caught:
         resolver().for_record({"tgt_lang": "fr"})
     assert str(caught.value) == (
-        "tgt_lang='fr': this model has no language tokens\n"
+        'tgt_lang="fr": this model has no language tokens\n'
         "  say the language in the prompt, if the model takes it there"
     )
 
@@ -268,7 +269,7 @@ def test_equal_parameters_are_resolved_once() -> None:
 def test_the_cache_tells_true_from_one() -> None:
     r = resolver()
     assert r.for_record({"num_beams": 1}).num_beams == 1
-    with pytest.raises(ParameterError, match="num_beams=True: must be an integer"):
+    with pytest.raises(ParameterError, match="num_beams=true: must be an integer"):
         r.for_record({"num_beams": True})
 
 
@@ -281,7 +282,7 @@ def test_the_cache_stays_bounded() -> None:
 
 def test_parameters_that_cannot_be_a_key_are_resolved_all_the_same() -> None:
     assert error(record={"top_k": 2**70}).startswith("top_k=1180591620717411303424: must be an int")
-    assert error(record={"stop": "\ud800"}).startswith("stop='\\ud800': must be a text")
+    assert error(record={"stop": "\ud800"}).startswith('stop="\\ud800": must be a text')
 
 
 def test_greedy_search_returns_one_sequence() -> None:

@@ -111,7 +111,7 @@ def test_a_value_that_json_cannot_hold_is_refused_with_key_and_type(value, said)
     [
         (5, "the item is an int, not a dict"),
         ("a.jsonl", "the item is a str, not a dict"),
-        (None, "the item is None, not a dict"),
+        (None, "the item is null, not a dict"),
         ({1: "a"}, "the key 1 is an int, not text"),
         ({"id": 10**5000}, "cannot be written as JSON"),
     ],
@@ -192,4 +192,4 @@ def test_a_copied_value_that_null_would_falsify_refuses_its_row(value, shape):
 
 def test_a_prompt_needs_the_columns_it_names():
     shape = {"prompt": parse_prompt("{a.b}")}
-    assert "\"a\" holds, at ['b'], bytes" in rejected({"id": 1, "a": {"b": b""}}, **shape).message
+    assert '"a" holds, at ["b"], bytes' in rejected({"id": 1, "a": {"b": b""}}, **shape).message

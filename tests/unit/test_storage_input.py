@@ -181,7 +181,7 @@ class TestExpand:
             (["a.jsonl", "*.jsonl"], "a.jsonl and a.jsonl are the same file"),
             (["-", "-"], "- and - are the same file"),
             (["a.jsonl/x"], "there is no file a.jsonl/x"),
-            ([""], "'' is not the name of a file"),
+            ([""], '"" is not the name of a file'),
             (["a\0"], "is not the name of a file"),
             (["x" * 300], "there is no file"),
         ],

@@ -98,7 +98,7 @@ def test_names_of_no_or_endless_length_are_refused() -> None:
 
 
 def test_an_entry_that_comes_twice_is_refused() -> None:
-    with pytest.raises(CorruptModel, match="'m/data/0' comes twice"):
+    with pytest.raises(CorruptModel, match='"m/data/0" comes twice'):
         contents(zipped([*CONTENT.items(), ("m/data/0", b"other")]))
 
 

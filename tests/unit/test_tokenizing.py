@@ -230,9 +230,9 @@ def test_a_vocabulary_without_its_end_token_is_refused(tmp_path: Path) -> None:
 def test_models_without_language_tokens_refuse_languages(family: str) -> None:
     tokenizer = ours(family)
     assert tokenizer.languages == ()
-    with pytest.raises(ParameterError, match="src_lang='fr': this model has no language tokens"):
+    with pytest.raises(ParameterError, match='src_lang="fr": this model has no language tokens'):
         tokenizer.encode(["x"], src_lang="fr")
-    with pytest.raises(ParameterError, match="tgt_lang='fr'"):
+    with pytest.raises(ParameterError, match='tgt_lang="fr"'):
         tokenizer.language_token_id("fr")
 
 
@@ -241,9 +241,9 @@ def test_unknown_languages_are_refused_with_the_known_ones(family: str) -> None:
     tokenizer = ours(family)
     with pytest.raises(ParameterError) as caught:
         tokenizer.encode(["x"], src_lang="tlh")
-    with pytest.raises(ParameterError, match=r"src_lang='': not a language"):
+    with pytest.raises(ParameterError, match=r'src_lang="": not a language'):
         tokenizer.encode(["x"], src_lang="")
-    assert "src_lang='tlh'" in str(caught.value)
+    assert 'src_lang="tlh"' in str(caught.value)
     assert tokenizer.languages[0] in str(caught.value)
 
 

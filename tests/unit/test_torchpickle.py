@@ -105,7 +105,7 @@ def test_bombs_cost_little(tmp_path: Path, name: str) -> None:
         (b"}(NNe", "not a list"),
         (b"]NNs", "not a dict"),
         (b"}(NNNu", "not a dict"),
-        (b"}" + text("a") + b"Ns" + text("a") + b"Ns", "'a' comes twice"),
+        (b"}" + text("a") + b"Ns" + text("a") + b"Ns", '"a" comes twice'),
         (b"U\x01\xff", "not UTF-8"),
         (b"\xff", "0xff is no pickle opcode"),
         (b"X\x09\x00\x00\x00short", "cut off"),

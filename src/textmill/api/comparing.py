@@ -20,6 +20,7 @@ from textmill.evaluation.likeness import likeness
 from textmill.serving.load.texts import made_up, read_texts
 from textmill.settings import read_settings
 from textmill.transform.setup import Setup, SetupRequest, find_model
+from textmill.words import written
 
 _EXACT = "float32"
 _PROBED = 16
@@ -87,7 +88,7 @@ def compare(
     pairs = [pair for pair in contenders() if engine in ("all", pair[0])]
     if not pairs:
         known = ", ".join(dict.fromkeys(name for name, _ in contenders()))
-        raise UsageError(f"there is no engine {engine!r} to compare: all, or one of {known}")
+        raise UsageError(f"there is no engine {written(engine)} to compare: all, or one of {known}")
     if not _LEAST_SECONDS <= duration <= _MOST_SECONDS:
         raise UsageError(f"duration={duration}: must be {_LEAST_SECONDS} to {_MOST_SECONDS:g} s")
     settings = read_settings()

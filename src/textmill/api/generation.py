@@ -15,6 +15,7 @@ from textmill.engines.isolated import DEFAULT_TIMEOUT_S
 from textmill.errors import EngineError, UsageError
 from textmill.settings import find_api_key, read_settings
 from textmill.transform.setup import Setup, SetupRequest
+from textmill.words import written
 
 
 class Generator:
@@ -51,7 +52,9 @@ class Generator:
     def _requests(self, texts: list[str], params: dict[str, Any]) -> list[Request]:
         for position, text in enumerate(texts):
             if not isinstance(text, str) or not text.strip():
-                raise UsageError(f"text {position} is {text!r}: a text that is not empty is needed")
+                raise UsageError(
+                    f"text {position} is {written(text)}: a text that is not empty is needed"
+                )
             if not _is_unicode(text):
                 raise UsageError(
                     f"text {position} holds half a surrogate pair, which is no character"

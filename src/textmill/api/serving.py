@@ -18,6 +18,7 @@ from textmill.serving.limits import Limits
 from textmill.serving.refusals import Refused
 from textmill.settings import find_api_key, read_settings
 from textmill.transform.setup import Setup, SetupRequest
+from textmill.words import written
 
 if TYPE_CHECKING:
     from textmill.serving.server import HttpServer, Listen
@@ -187,7 +188,7 @@ def parse_seconds(duration: float | str | None) -> float | None:
     found = _DURATION.fullmatch(str(duration).strip())
     seconds = float(found[1]) * _UNITS[found[2]] if found else 0.0
     if not 0 < seconds <= 3600:
-        raise UsageError(f"slo {duration!r}: write a time, as in 800ms or 2s")
+        raise UsageError(f"slo {written(duration)}: write a time, as in 800ms or 2s")
     return seconds
 
 
@@ -272,7 +273,7 @@ def _server(core: Core, access: Any, listen: Listen, *, any_name: bool) -> HttpS
 
 def _checked(place: int, text: object) -> str:
     if not isinstance(text, str) or not text.strip():
-        raise UsageError(f"text {place} is {text!r}: a text that is not empty is needed")
+        raise UsageError(f"text {place} is {written(text)}: a text that is not empty is needed")
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -12,6 +12,7 @@ from textmill.errors import UsageError
 from textmill.settings import read_settings
 from textmill.storage.connecting import StoreOptions
 from textmill.storage.opening import MANIFEST_SUFFIX, is_url
+from textmill.words import written
 
 
 def store_options(endpoint_url: str | None, *places: Any) -> StoreOptions:
@@ -36,7 +37,7 @@ def _check_address(url: str) -> None:
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.netloc:
         raise UsageError(
-            f"--endpoint-url {url!r}: not the address of an object store",
+            f"--endpoint-url {written(url)}: not the address of an object store",
             hint="write it like https://objects.example.com or http://127.0.0.1:9000",
         )
 

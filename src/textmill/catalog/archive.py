@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from textmill.catalog.tarstream import REPACK_HINT, TarMember, TarStream, uncompressed
 from textmill.errors import CorruptModel, ModelNotFound, OutputError, UnsupportedModel
+from textmill.words import written
 
 MAX_MEMBERS = 10_000
 MAX_BYTES = 1 << 40
@@ -113,7 +114,7 @@ class _Selection:
 
     def _refuse_twice(self, name: str) -> None:
         if name in self._seen:
-            raise self._stream.unsafe(f"{name!r} comes twice")
+            raise self._stream.unsafe(f"{written(name)} comes twice")
         self._seen.add(name)
 
     def _belongs(self, folder: str, flat: str) -> bool:
@@ -126,7 +127,7 @@ class _Selection:
         if self._folder is None:
             self._folder = folder
         if self._folder and self._folder != folder:
-            places = f"{self._folder!r} and {folder or '.'!r}"
+            places = f"{written(self._folder)} and {written(folder or '.')}"
             raise self._stream.unsafe(f"model files in two places, {places}")
         return folder == self._folder
 
@@ -134,10 +135,12 @@ class _Selection:
         self._members_left -= 1
         self._bytes_left -= member.size
         if self._members_left < 0:
-            raise self._stream.unsafe(f"too many members; {member.name[:80]!r} is one too many")
+            raise self._stream.unsafe(
+                f"too many members; {written(member.name[:80])} is one too many"
+            )
         if self._bytes_left < 0:
             raise self._stream.unsafe(
-                f"it would unpack to more than allowed with {member.name[:80]!r} "
+                f"it would unpack to more than allowed with {written(member.name[:80])} "
                 f"of {member.size} bytes"
             )
 
@@ -150,7 +153,7 @@ class _Selection:
             return "."
         is_odd = len(name) > MAX_NAME_CHARACTERS or "\\" in name or not name.isprintable()
         if is_odd or any(part in {"", ".", ".."} for part in name.split("/")):
-            raise self._stream.unsafe(f"{name[:200]!r} is no plain name")
+            raise self._stream.unsafe(f"{written(name[:200])} is no plain name")
         return name
 
 
@@ -193,7 +196,7 @@ def _write_new(path: Path, chunks: Iterable[bytes]) -> None:
 def _check_model(archive: Path, names: list[str], skipped: list[str]) -> None:
     if "config.json" in names:
         return
-    shown = ", ".join(repr(name)[:80] for name in (*names, *skipped)[:8])
+    shown = ", ".join(written(name, 80) for name in (*names, *skipped)[:8])
     raise UnsupportedModel(
         f"{archive}: no config.json at its top or in one folder (it holds: {shown or 'nothing'})",
         hint=REPACK_HINT,

@@ -27,6 +27,7 @@ from textmill.catalog.entries import Entry, choose_version, find, near_names
 from textmill.catalog.fetch import Progress, fetch, is_complete, unpack
 from textmill.catalog.hub import COMMIT, Hub
 from textmill.errors import ModelNotFound, UnsupportedModel, UsageError
+from textmill.words import written
 
 DEMO = "demo"
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -130,7 +131,9 @@ def _path(name: str) -> Path | None:
 
 def _one_version(name: str, suffix: str, version: str) -> str:
     if suffix and version not in {"*", suffix}:
-        raise UsageError(f"{name}: two versions are asked for, {suffix!r} and {version!r}")
+        raise UsageError(
+            f"{name}: two versions are asked for, {written(suffix)} and {written(version)}"
+        )
     return suffix or version
 
 
@@ -157,10 +160,10 @@ def _entry(name: str, entry: Entry, version: str) -> Target:
 def _repository(name: str, base: str, revision: str, entry: Entry | None, version: str) -> Target:
     """A repository's name, or none that makes sense."""
     if not REPOSITORY.fullmatch(base) or name.endswith(ARCHIVE_ENDS) or base.count("--"):
-        raise ModelNotFound(f"there is no model {name!r}", hint=_way_out(name))
+        raise ModelNotFound(f"there is no model {written(name)}", hint=_way_out(name))
     if version != "*":
         raise UsageError(
-            f"{name} is a repository, which has no version {version!r}",
+            f"{name} is a repository, which has no version {written(version)}",
             hint=f"Name the revision: {base}@REVISION",
         )
     found = revision or (entry.revision if entry else "main")

@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterable, Sequence
 from fnmatch import fnmatchcase
 
 from textmill.errors import InputError
+from textmill.words import written
 
 PARQUET = ".parquet"
 DATA = re.compile(r".*\.(parquet|jsonl?|ndjson|csv|tsv|txt)(\.(gz|zst))?", re.DOTALL)
@@ -77,7 +78,9 @@ def _check(data_set: str, names: Iterable[str]) -> None:
     """Refuse names that would lead out of the cache: no hub gives such ones."""
     for name in names:
         if any(part in {"", ".", ".."} or "\\" in part or "\0" in part for part in name.split("/")):
-            raise InputError(f"{data_set} names a file {name!r}, which is no place in a folder")
+            raise InputError(
+                f"{data_set} names a file {written(name)}, which is no place in a folder"
+            )
 
 
 def _no_match(data_set: str, path: str, there: bool, data: Sequence[str]) -> InputError:

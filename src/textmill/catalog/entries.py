@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from textmill.errors import ModelNotFound
+from textmill.words import written
 
 JUMPSTART = "huggingface-text2text-"
 """What the ids of JumpStart's text-to-text models start with; it may be left out."""
@@ -122,11 +123,11 @@ def choose_version(entry: Entry, wanted: str) -> str | None:
         return max(fitting, key=version_key)
     if not entry.versions:
         raise ModelNotFound(
-            f"version {wanted!r} of {entry.id}: this model has no versions",
+            f"version {written(wanted)} of {entry.id}: this model has no versions",
             hint=f"Leave the version out, or pin a revision: {entry.repository}@REVISION",
         )
     raise ModelNotFound(
-        f"there is no version {wanted!r} of {entry.id}",
+        f"there is no version {written(wanted)} of {entry.id}",
         hint=f"Versions: {', '.join(entry.versions)}. '*' or '1.*' takes the newest.",
     )
 

@@ -6,6 +6,7 @@ import errno
 
 from textmill.catalog.entries import near_names
 from textmill.errors import ModelError, ModelNotFound
+from textmill.words import written
 
 DATASETS = "datasets/"
 """What a repository's name begins with here, as in the hub's addresses, when it holds data."""
@@ -23,7 +24,7 @@ def explain(error: Exception, address: str, repository: str, revision: str) -> M
         case errors.HfHubHTTPError():
             found = _refused(error, address, repository, what)
         case errors.HFValidationError():
-            found = ModelNotFound(f"{repository!r} is not a repository name: {_line(error)}")
+            found = ModelNotFound(f"{written(repository)} is not a repository name: {_line(error)}")
         case errors.FileMetadataError() | ValueError() | TypeError() | KeyError():
             found = ModelError(
                 f"{address} does not answer like a model hub: {_line(error)}",

@@ -17,6 +17,7 @@ from typing import IO
 from msgspec import Struct
 
 from textmill.errors import CorruptModel, UnsafeModel, UnsupportedModel
+from textmill.words import written
 
 BLOCK_BYTES = 512
 CHUNK_BYTES = 1 << 20
@@ -99,18 +100,20 @@ class TarStream:
         name = extensions["path"] if "path" in extensions else self._name(header)
         kind = header[156:157]
         if kind not in {b"0", b"\0", b"5"}:
-            raise self.unsafe(f"{name!r} is {_REFUSED_TYPES.get(kind, f'of type {kind!r}')}")
+            raise self.unsafe(
+                f"{written(name)} is {_REFUSED_TYPES.get(kind, f'of type {written(kind)}')}"
+            )
         if any(key.startswith("GNU.sparse.") for key in extensions):
-            raise self.unsafe(f"{name!r} is a sparse file")
+            raise self.unsafe(f"{written(name)} is a sparse file")
         is_folder = kind == b"5"
         was_folder = kind == b"\0" and header[:100].rstrip(b"\0").endswith(b"/")
         if not is_folder and (name.endswith("/") or was_folder):
-            raise self.unsafe(f"{name!r} is a file, but named like a folder")
+            raise self.unsafe(f"{written(name)} is a file, but named like a folder")
         size = self._size(header)
         if "size" in extensions:
             size = self._stated_size(extensions["size"], size)
         if is_folder and size:
-            raise self.unsafe(f"{name!r} is a folder with contents of its own")
+            raise self.unsafe(f"{written(name)} is a folder with contents of its own")
         self._unread = size
         self._padding = -size % BLOCK_BYTES
         return TarMember(name.removesuffix("/") if is_folder else name, size, is_folder)
@@ -166,7 +169,7 @@ class TarStream:
                 raise self.corrupt("a damaged extended header")
             word = key.decode("ascii", "replace")
             if word in records:
-                raise self.unsafe(f"an extended header that says {word[:80]!r} twice")
+                raise self.unsafe(f"an extended header that says {written(word[:80])} twice")
             matters = word in {"path", "size"}
             records[word] = self._text(value) if matters else ""
             position += length
@@ -175,7 +178,7 @@ class TarStream:
     def _stated_size(self, text: str, size: int) -> int:
         """An extended header states a size that the plain one has no room for, or repeats it."""
         if not (text.isascii() and text.isdecimal() and len(text) <= 20):
-            raise self.corrupt(f"an impossible size {text[:40]!r}")
+            raise self.corrupt(f"an impossible size {written(text[:40])}")
         stated = int(text)
         if size not in {0, LARGEST_PLAIN_SIZE, stated} or stated > MAX_SIZE_BYTES:
             raise self.unsafe(f"a member with the two sizes {size} and {stated}")
@@ -191,7 +194,7 @@ class TarStream:
         try:
             return raw.decode("utf-8")
         except UnicodeDecodeError:
-            raise self.unsafe(f"the name {raw[:200]!r} is not UTF-8") from None
+            raise self.unsafe(f"the name {written(raw[:200])} is not UTF-8") from None
 
     def _size(self, header: bytes) -> int:
         size = self._number(header[124:136])

@@ -19,6 +19,7 @@ from textmill.cli.printing import download_bar, human_bytes, print_json, print_t
 from textmill.cli.runner import run_app
 from textmill.errors import CorruptModel, ModelNotFound, UsageError
 from textmill.settings import read_settings
+from textmill.words import written
 
 app = App(
     name="models",
@@ -136,7 +137,7 @@ def _known(name: str, home: Path) -> tuple[Entry | None, tuple[Cached, ...]]:
     if entry is None and not cached:
         near = near_names(name)
         hint = f"Did you mean {' or '.join(near)}?" if near else "See: textmill models list"
-        raise ModelNotFound(f"neither the catalog nor the cache has {name!r}", hint=hint)
+        raise ModelNotFound(f"neither the catalog nor the cache has {written(name)}", hint=hint)
     return entry, cached
 
 

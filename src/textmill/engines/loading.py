@@ -21,6 +21,7 @@ from textmill.engines.inflight.limits import MemoryPlan
 from textmill.engines.isolated import DEFAULT_TIMEOUT_S, IsolatedEngine
 from textmill.engines.wire import Order
 from textmill.errors import UsageError
+from textmill.words import written
 
 
 class LoadedModel(Struct, frozen=True, kw_only=True):
@@ -107,7 +108,7 @@ def check_engine(name: str) -> None:
     close = difflib.get_close_matches(name, ENGINES, n=1) if isinstance(name, str) else []
     meant = f"did you mean {close[0]}? " if close else ""
     raise UsageError(
-        f"there is no engine {name!r}", hint=f"{meant}the engines are: {', '.join(ENGINES)}"
+        f"there is no engine {written(name)}", hint=f"{meant}the engines are: {', '.join(ENGINES)}"
     )
 
 
@@ -241,7 +242,7 @@ def _precision(order: _Order, engine: str, known: tuple[str, ...]) -> str:
         return known[0]
     if order.precision not in known:
         raise UsageError(
-            f"the {engine} engine has no precision {order.precision!r}",
+            f"the {engine} engine has no precision {written(order.precision)}",
             hint=f"it has: {', '.join(('auto', *known))}",
         )
     return order.precision

@@ -8,6 +8,7 @@ from typing import Any
 
 from textmill.errors import InputError
 from textmill.evaluation.rows import Row
+from textmill.words import written
 
 
 def id_key(value: object) -> Hashable:
@@ -24,7 +25,7 @@ def id_key(value: object) -> Hashable:
         return ("object", frozenset((key, id_key(item)) for key, item in value.items()))
     if value is None or isinstance(value, str | int | float):
         return value
-    raise ValueError(f"{value!r} is not a JSON value, so it cannot be an id")
+    raise ValueError(f"{written(value)} is not a JSON value, so it cannot be an id")
 
 
 def id_fields(on: str) -> tuple[str, str]:
@@ -47,7 +48,7 @@ def field_value(row: Row, name: str, where: str, flag: str) -> Any:
     """The value of a field; `flag` is the one that could name another. Raises `InputError`."""
     if name not in row.value:
         raise InputError(
-            f"{where}: no field {name!r}; there are {names_of(row)}",
+            f"{where}: no field {written(name)}; there are {names_of(row)}",
             hint=_other_field(flag),
         )
     return row.value[name]
@@ -72,21 +73,20 @@ def only_text_field(row: Row, others: Collection[str], where: str, what: str, fl
 
 def not_text(where: str, field: str, value: object, flag: str) -> InputError:
     """Refuses a value that is no text."""
-    shown = repr(value)
-    shown = shown if len(shown) <= 40 else shown[:40] + "…"
     return InputError(
-        f"{where}: field {field!r} is {shown}, not text", hint=f"name the text with {flag}"
+        f"{where}: field {written(field)} is {written(value, 40)}, not text",
+        hint=f"name the text with {flag}",
     )
 
 
 def duplicate(row: Row, id_field: str, path: Path, earlier: int) -> InputError:
     """Refuses a second row with one id."""
     return InputError(
-        f"{path}: lines {earlier} and {row.line} have the same id {row.value[id_field]!r}",
+        f"{path}: lines {earlier} and {row.line} have the same id {written(row.value[id_field])}",
         hint="ids must be unique; remove one of the lines, or name another field with --on",
     )
 
 
 def names_of(row: Row) -> str:
     """The fields of a row, for messages."""
-    return ", ".join(repr(name) for name in row.value) or "no fields at all"
+    return ", ".join(written(name) for name in row.value) or "no fields at all"

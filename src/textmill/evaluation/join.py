@@ -16,6 +16,7 @@ from textmill.evaluation.fields import field_value, key_of, not_text, only_text_
 from textmill.evaluation.files import RowFile
 from textmill.evaluation.references import References
 from textmill.evaluation.rows import Row, read_rows
+from textmill.words import written
 
 PREDICTION_FIELDS = ("generated_texts", "generated_text", "text", "prediction")
 """Where a prediction is looked for when no field is named; of a list, the first is taken."""
@@ -208,7 +209,7 @@ class Join:
         known = next(iter(self._references.places))
         return InputError(
             f"{self.path}: none of its ids is in {self._references.label}; for example "
-            f"{row.value[self._id_field]!r} here and {known!r} there",
+            f"{written(row.value[self._id_field])} here and {written(known)} there",
             hint="name the id field of both files with --on, or of each with --on PREDID=REFID; "
             'the number 1 and the text "1" are different ids',
         )

@@ -14,6 +14,7 @@ from textmill.evaluation.base import Block, Floats, Metric
 from textmill.evaluation.join import Join, Pair, State
 from textmill.evaluation.references import References
 from textmill.evaluation.tokens import is_foreign
+from textmill.words import written
 
 BLOCK_PAIRS = 1024
 
@@ -120,6 +121,6 @@ def _refuse_unanswered(join: Join, references: References) -> None:
     raise InputError(
         f"{join.path}: {unanswered:,} of {counts.pairs:,} references have no prediction to score: "
         f"failed {counts.failed:,}, missing {counts.missing:,}, duplicate {counts.duplicate:,}; "
-        f"for example {references.ids[place]!r} ({State(join.states[place]).name.lower()})",
+        f"for example {written(references.ids[place])} ({State(join.states[place]).name.lower()})",
         hint="--missing zero counts them as 0, --missing skip leaves them out",
     )

@@ -15,6 +15,7 @@ from textmill.evaluation.fields import duplicate, field_value, key_of, not_text,
 from textmill.evaluation.files import RowFile
 from textmill.evaluation.rows import Row
 from textmill.evaluation.spool import Spool
+from textmill.words import written
 
 MAX_GROUPS = 200
 
@@ -39,13 +40,13 @@ class Column:
         value = row.value.get(self.name)
         if isinstance(value, list | dict):
             raise InputError(
-                f"{where}: field {self.name!r} holds several values; slices need one",
+                f"{where}: field {written(self.name)} holds several values; slices need one",
                 hint="name another field with --by",
             )
         self.codes.append(self.labels.setdefault(_label(value), len(self.labels)))
         if len(self.labels) > MAX_GROUPS:
             raise InputError(
-                f"{where}: field {self.name!r} has more than {MAX_GROUPS} different values",
+                f"{where}: field {written(self.name)} has more than {MAX_GROUPS} different values",
                 hint="slices need a field with few values; name another with --by",
             )
 
@@ -133,7 +134,7 @@ class References:
         if earlier == path:
             return duplicate(row, self._id_field, path, self._lines[place])
         return InputError(
-            f"{path}, line {row.line} has the id {row.value[self._id_field]!r}, which "
+            f"{path}, line {row.line} has the id {written(row.value[self._id_field])}, which "
             f"{earlier}, line {self._lines[place]} has too",
             hint="ids must be unique; remove one of the rows, or name another field with --on",
         )
@@ -147,7 +148,7 @@ def _texts(row: Row, field: str, where: str) -> list[str]:
         raise not_text(where, field, value, "--ref")
     if not texts:
         raise InputError(
-            f"{where}: field {field!r} is an empty list", hint="a record needs a reference"
+            f"{where}: field {written(field)} is an empty list", hint="a record needs a reference"
         )
     return texts
 

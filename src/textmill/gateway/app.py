@@ -23,6 +23,7 @@ from textmill.gateway.wire.faults import AwsError
 from textmill.gateway.wire.models import IAM, LOGS, RUNTIME, SAGEMAKER, STS
 from textmill.gateway.wire.routing import S3, Destination, Scope, route, scope_of
 from textmill.gateway.wire.writing import Answer
+from textmill.words import written
 
 MAX_BODY_BYTES = 1 << 20
 """Of a request of the control plane."""
@@ -159,7 +160,8 @@ class Gateway:
         operation = OPERATIONS[where.service].get(where.operation)
         if operation is None:
             raise AwsError(
-                "UnknownOperationException", f"{where.operation[:100]!r} is not supported here"
+                "UnknownOperationException",
+                f"{written(where.operation[:100])} is not supported here",
             )
         call = Call(where.region, head.headers.get("amz-sdk-invocation-id"))
         output = await run_in_threadpool(operation, self._plane, call, params())

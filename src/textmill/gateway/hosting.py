@@ -30,6 +30,7 @@ from textmill.gateway.transform.modeldata import fetch_model
 from textmill.gateway.transform.work import ECHO, Means
 from textmill.storage.connecting import StoreOptions
 from textmill.storage.local import LocalStore
+from textmill.words import written
 
 SERVED, OUTPUT, LOCK = "serve.json", "serve.out", "serve.lock"
 ANSWER_SECONDS = 65.0
@@ -117,7 +118,7 @@ class Hosting:
         try:
             return _request(url, "POST", "/invocations", body, headers, seconds=ANSWER_SECONDS)
         except http.client.HTTPException as error:
-            raise ConnectionError(f"the endpoint's answer is none: {error!r}") from error
+            raise ConnectionError(f"the endpoint's answer is none: {written(error)}") from error
 
     def last_words(self, folder: Path) -> str:
         """The end of what the process printed, on one line."""

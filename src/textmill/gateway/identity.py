@@ -23,6 +23,7 @@ from textmill.catalog.entries import entries
 from textmill.errors import TextmillError
 from textmill.gateway.jumpstart import DEMO_ID
 from textmill.gateway.wire.faults import AwsError, invalid
+from textmill.words import written
 
 MODEL_KEY = "TEXTMILL_MODEL"
 HUB_KEY = "HF_MODEL_ID"
@@ -60,7 +61,9 @@ def identify(container: Mapping[str, Any], tags: Mapping[str, str]) -> Identity:
         return _jumpstart(key)
     if HUB_KEY in environment:
         if not REPOSITORY.fullmatch(environment[HUB_KEY]):
-            raise invalid(f"{HUB_KEY}={environment[HUB_KEY][:100]!r} is not a repository, org/name")
+            raise invalid(
+                f"{HUB_KEY}={written(environment[HUB_KEY][:100])} is not a repository, org/name"
+            )
         return _named(environment[HUB_KEY], HUB_KEY)
     if data is not None:
         return Identity(data=data)
@@ -76,19 +79,19 @@ def by_id(id_: str, version: str, said_by: str) -> Identity:
 
 def _named(name: str, said_by: str) -> Identity:
     if not _NAME.fullmatch(name) or name.endswith((".gz", ".tgz")):
-        raise invalid(f"{said_by}={name[:100]!r} is not the name of a model; {_WAY_OUT}")
+        raise invalid(f"{said_by}={written(name[:100])} is not the name of a model; {_WAY_OUT}")
     try:
         target = interpret(name)
     except TextmillError as error:
         raise _refused(said_by, name, error) from error
     if target.path is not None:  # a folder of the gateway's machine that happens to have the name
-        raise invalid(f"{said_by}={name[:100]!r} names a local folder, which no request may")
+        raise invalid(f"{said_by}={written(name[:100])} names a local folder, which no request may")
     return Identity(name=name)
 
 
 def _refused(said_by: str, name: str, error: TextmillError) -> AwsError:
     hint = f" {error.hint}" if error.hint else ""
-    return invalid(f"{said_by}={name[:100]!r}: {error.message}.{hint}")
+    return invalid(f"{said_by}={written(name[:100])}: {error.message}.{hint}")
 
 
 def _data(container: Mapping[str, Any]) -> str | None:
@@ -96,7 +99,9 @@ def _data(container: Mapping[str, Any]) -> str | None:
     source = container.get("ModelDataSource", {}).get("S3DataSource", {})
     found: str | None = container.get("ModelDataUrl") or source.get("S3Uri")
     if found is not None and not _S3.fullmatch(found):
-        raise invalid(f"the model's data must be in a bucket, s3://BUCKET/KEY, not {found[:100]!r}")
+        raise invalid(
+            f"the model's data must be in a bucket, s3://BUCKET/KEY, not {written(found[:100])}"
+        )
     return found
 
 
@@ -110,5 +115,7 @@ def _jumpstart(key: str) -> Identity:
     ids = sorted((*(one.id for one in entries()), DEMO_ID), key=len, reverse=True)
     found = next((one for one in ids if re.search(rf"(^|[/-]){re.escape(one)}([/.]|$)", key)), None)
     if found is None:
-        raise invalid(f"the catalog has no model for JumpStart's key {key[:200]!r}; {_WAY_OUT}")
+        raise invalid(
+            f"the catalog has no model for JumpStart's key {written(key[:200])}; {_WAY_OUT}"
+        )
     return _named(DEMO if found == DEMO_ID else found, "ModelDataUrl")

@@ -11,7 +11,8 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from textmill.core import Params
-from textmill.params.refusal import refusal, shown
+from textmill.params.refusal import refusal
+from textmill.words import written
 
 
 class Origin(StrEnum):
@@ -150,7 +151,7 @@ def _limit_min_length(fields: Fields, values: dict[str, Any], notes: list[str]) 
     if least.value <= most.value:
         return
     if least.origin.is_user:
-        limit = f"{most.name}={shown(most.given)!r} ({most.origin.label}) allows {most.value}"
+        limit = f"{most.name}={written(most.given)} ({most.origin.label}) allows {most.value}"
         rule = f"asks for at least {least.value} new tokens, but {limit}{_where(least)}"
         raise refusal(least.name, least.given, rule, hint="raise max_new_tokens or lower this one")
     values["min_new_tokens"] = most.value

@@ -12,6 +12,8 @@ import json
 import re
 from typing import Any
 
+from textmill.words import written
+
 MAX_CHARS = 10_240
 """SageMaker's limit for one value of a job's environment."""
 
@@ -49,7 +51,7 @@ def read_dict(text: str) -> dict[str, Any]:
         raise Unreadable("must be a dict of parameters")
     for key in value:
         if not isinstance(key, str):
-            raise Unreadable(f"has the key {key!r}; keys must be strings")
+            raise Unreadable(f"has the key {written(key)}; keys must be strings")
     return value
 
 
@@ -60,10 +62,10 @@ def _check_tokens(text: str) -> None:
         kind = token.lastgroup if token else None
         if token is None or kind is None:
             what = "a string that does not end or has a wrong escape"
-            found = what if text[place] in "'\"" else f"unexpected {text[place]!r}"
+            found = what if text[place] in "'\"" else f"unexpected {written(text[place])}"
             raise Unreadable(f"{found}{_at(text, place)}")
         if kind == "word" and token.group() not in _WORDS:
-            raise Unreadable(f"unexpected {token.group()[:40]!r}{_at(text, place)}")
+            raise Unreadable(f"unexpected {written(token.group()[:40])}{_at(text, place)}")
         if kind == last == "number":
             raise Unreadable(f"two numbers in a row{_at(text, place)}")
         depth += (kind == "open") - (kind == "close")
@@ -100,7 +102,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise Unreadable(f"has the key {key!r} twice")
+            raise Unreadable(f"has the key {written(key)} twice")
         found[key] = value
     return found
 
@@ -116,4 +118,5 @@ def _at(text: str, place: int) -> str:
     """Where it went wrong: the character's number and what stands around it."""
     start, end = max(place - 20, 0), place + 20
     around = ("…" if start else "") + text[start:end] + ("…" if end < len(text) else "")
-    return f" at character {place + 1}: {around!r}"
+    shown = around if around and around.isprintable() else written(around)
+    return f" at character {place + 1}: {shown}"

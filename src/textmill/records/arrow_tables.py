@@ -8,6 +8,7 @@ from typing import Any
 from textmill.errors import InputError
 from textmill.records.parquet import pyarrow_parquet
 from textmill.records.parquet_writer import table_bytes
+from textmill.words import kind_of
 
 
 def is_table(value: object) -> bool:
@@ -41,7 +42,7 @@ def bytes_of_tables(tables: Iterable[Any]) -> Iterator[bytes]:
 def _only_tables(items: Iterable[Any]) -> Iterator[Any]:
     for place, item in enumerate(items, 1):
         if not is_table(item):
-            raise mixed(f"item {place} is a {type(item).__name__}, and those before it are tables")
+            raise mixed(f"item {place} is {kind_of(item)}, and those before it are tables")
         yield item
 
 

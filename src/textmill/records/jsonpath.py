@@ -20,6 +20,7 @@ from msgspec import Raw, Struct
 from textmill.core import JsonText
 from textmill.errors import ErrorCode, UsageError
 from textmill.records.unfit import Unfit, listed, quoted
+from textmill.words import written
 
 _SUPPORTED = (
     "supported: $  .name  ['a','b']  *  [0]  [-1]  [0,2]  and one range [1:4], its end not included"
@@ -339,5 +340,6 @@ class _Parser:
 
     def _wrong(self, what: str) -> UsageError:
         return UsageError(
-            f"the path {self._text!r} has {what} at character {self._at + 1}", hint=_SUPPORTED
+            f"the path {written(self._text)} has {what} at character {self._at + 1}",
+            hint=_SUPPORTED,
         )

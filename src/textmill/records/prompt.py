@@ -18,6 +18,7 @@ from textmill.core import JsonText
 from textmill.errors import ErrorCode, PromptError
 from textmill.records.strict import Fields, decode_string
 from textmill.records.unfit import Unfit, listed, quoted
+from textmill.words import written
 
 _decode_columns = msgspec.json.Decoder(dict[str, Raw]).decode
 
@@ -120,7 +121,7 @@ def parse_prompt(template: str) -> Prompt:
         parts.append(text)
     if not any(isinstance(part, Field) for part in parts):
         raise PromptError(
-            f"the prompt {template!r} has no field, so every record would get the same text",
+            f"the prompt {written(template)} has no field, so every record would get the same text",
             hint="put a column's name in braces, for example {text}",
         )
     return Prompt(template, tuple(parts))
@@ -145,15 +146,20 @@ def _field(template: str, at: int, end: int) -> Field:
     kind, _, number = filters[0].partition(":")
     if len(filters) > 1 or kind.strip() != "truncate":
         raise _wrong(
-            template, at, f"unknown filter {'|'.join(filters)!r}", "there is one: truncate:N"
+            template, at, f"unknown filter {written('|'.join(filters))}", "there is one: truncate:N"
         )
     number = number.strip()
     if not (number.isascii() and number.isdigit() and len(number) < 10 and int(number) > 0):
         raise _wrong(
-            template, at, f"truncate takes a number of characters, not {number!r}", "truncate:400"
+            template,
+            at,
+            f"truncate takes a number of characters, not {written(number)}",
+            "truncate:400",
         )
     return Field(name, int(number))
 
 
 def _wrong(template: str, at: int, what: str, hint: str) -> PromptError:
-    return PromptError(f"the prompt {template!r} has {what} at character {at + 1}", hint=hint)
+    return PromptError(
+        f"the prompt {written(template)} has {what} at character {at + 1}", hint=hint
+    )

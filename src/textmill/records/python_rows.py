@@ -35,6 +35,7 @@ from textmill.records.builder import Lost, RecordBuilder, rejected
 from textmill.records.lines import MAX_LINE_BYTES, LongLine, count_rows, read_lines
 from textmill.records.strict import MAX_NESTING
 from textmill.records.unfit import Unfit
+from textmill.words import kind_of, written
 
 _HINTS: dict[type, str] = {
     bytes: "decode them",
@@ -71,11 +72,13 @@ _decode_error = msgspec.json.Decoder(tuple[ErrorCode, str]).decode
 def line_of(item: object) -> bytes:
     """The line of one item, with its newline; whatever the item is."""
     if not isinstance(item, Mapping):
-        return _refusal(ErrorCode.BAD_RECORD, f"the item is {_kind(item)}, not a dict")
+        return _refusal(ErrorCode.BAD_RECORD, f"the item is {kind_of(item)}, not a dict")
     row = dict(item)
     for key in row:
         if not isinstance(key, str):
-            return _refusal(ErrorCode.BAD_RECORD, f"the key {key!r} is {_kind(key)}, not text")
+            return _refusal(
+                ErrorCode.BAD_RECORD, f"the key {written(key)} is {kind_of(key)}, not text"
+            )
         if not _is_unicode(key):
             return _refusal(ErrorCode.BAD_RECORD, f"the key {key!a} holds half a surrogate pair")
     lost = {key: why for key, value in row.items() if (why := _why_not(value))}
@@ -157,22 +160,13 @@ def _inner_misfit(
     )
     for key, inner in items:
         if found := _misfit(inner, depth + 1):
-            return f"[{key!r}]{found[0]}", found[1]
+            return f"[{written(key)}]{found[0]}", found[1]
     return None
 
 
 def _no_json(value: object) -> str:
     hint = _HINTS.get(type(value), "make it text or a number")
-    return f"{_kind(value)}, which JSON cannot hold: {hint}"
-
-
-def _kind(value: object) -> str:
-    """The type of a value as a message calls it."""
-    kind = type(value)
-    if kind in {bytes, type(None)}:
-        return "bytes" if kind is bytes else "None"
-    name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
-    return f"{'an' if name[:1] in 'aeiou' else 'a'} {name}"
+    return f"{kind_of(value)}, which JSON cannot hold: {hint}"
 
 
 def _is_unicode(text: str) -> bool:

@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from textmill.errors import UsageError
 from textmill.records.base import SeekableStream
+from textmill.words import written
 
 _SHARD = re.compile(r"([0-9]{1,9})/([0-9]{1,9})")
 _BLOCK_BYTES = 64 * 1024
@@ -38,7 +39,7 @@ def parse_shard(text: str) -> Shard:
     """A shard from `2/8`. Raises `UsageError`."""
     match = _SHARD.fullmatch(text)
     if match is None:
-        raise UsageError(f"{text!r} is not a shard", hint="write the second of eight as 2/8")
+        raise UsageError(f"{written(text)} is not a shard", hint="write the second of eight as 2/8")
     shard = Shard(int(match[1]), int(match[2]))
     if not 1 <= shard.number <= shard.count:
         raise UsageError(

@@ -10,6 +10,7 @@ import msgspec
 from textmill.evaluation import notebook
 from textmill.evaluation.highlight import Overlap, Segment
 from textmill.report.values import Text
+from textmill.words import written
 
 ID_CHARS = 80
 MAX_COMPARED_CHARS = 20_000
@@ -44,5 +45,5 @@ def id_text(value: Any) -> str:
     try:
         shown = value if isinstance(value, str) else msgspec.json.encode(value).decode()
     except (TypeError, UnicodeEncodeError):
-        shown = repr(value)
+        shown = written(value, ID_CHARS)
     return shown if len(shown) <= ID_CHARS else f"{shown[:ID_CHARS]}… (+{len(shown) - ID_CHARS:,})"

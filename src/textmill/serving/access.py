@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from textmill.batching.clock import Clock
 from textmill.errors import UsageError
+from textmill.words import written
 
 _LEAST_KEY = 16
 _MOST_CLIENTS = 10_000
@@ -104,7 +105,9 @@ def parse_rate(text: str) -> Rate:
     except ValueError:
         count = 0.0
     if seconds is None or not 0 < count < 1e9:
-        raise UsageError(f"rate limit {text!r}: write a number and a unit, as in 50/s or 600/m")
+        raise UsageError(
+            f"rate limit {written(text)}: write a number and a unit, as in 50/s or 600/m"
+        )
     return Rate(per_second=count / seconds, burst=max(1.0, count))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from textmill.serving.refusals import Code, Refused
+from textmill.words import written
 
 JSON, LINES, CSV, TEXT = "application/json", "application/jsonlines", "text/csv", "text/plain"
 
@@ -42,8 +43,8 @@ def accepted(header: str | None) -> str:
             return name
     raise Refused(
         Code.NOT_ACCEPTABLE,
-        f"cannot answer in {header[:100]!r}; accept application/json, application/jsonlines or"
-        " text/csv",
+        f"cannot answer in {written(header[:100])}; accept application/json,"
+        " application/jsonlines or text/csv",
     )
 
 

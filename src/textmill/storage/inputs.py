@@ -15,6 +15,7 @@ from textmill.errors import InputError
 from textmill.storage.base import STANDARD_INPUT, InputFile, digest_of_stream, input_errors
 from textmill.storage.decompress import Stored, decompressed
 from textmill.storage.local import open_local
+from textmill.words import written
 
 
 class LocalInput:
@@ -94,7 +95,7 @@ def _described(path: str) -> InputFile:
     if path == STANDARD_INPUT:
         return InputFile(path=path, size_bytes=None)
     if not path or "\0" in path:
-        raise InputError(f"{path!r} is not the name of a file")
+        raise InputError(f"{written(path)} is not the name of a file")
     with input_errors(path):
         if not os.path.lexists(path):
             raise InputError(f"there is no file {path}", hint=_similar_hint(path))

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from textmill.errors import UsageError
+from textmill.words import kind_of, written
 
 
 def check_types(request: Struct) -> None:
@@ -21,9 +22,10 @@ def check_types(request: Struct) -> None:
     for field in msgspec.structs.fields(type(request)):
         value, kinds = getattr(request, field.name), _classes(field.type)
         if not isinstance(value, kinds):
-            wanted = " or ".join("None" if kind is type(None) else kind.__name__ for kind in kinds)
+            named = " or ".join(kind.__name__ for kind in kinds if kind is not type(None))
+            wanted = f"{named}, or nothing," if type(None) in kinds else named
             raise UsageError(
-                f"{field.name}={value!r:.60}: {type(value).__name__} where {wanted} is needed"
+                f"{field.name}={written(value, 60)} is {kind_of(value)} where {wanted} is needed"
             )
 
 
@@ -40,5 +42,7 @@ def _classes(declared: Any) -> tuple[type, ...]:
 def merged(parameters: Mapping[str, Any] | None, more: Mapping[str, Any]) -> dict[str, Any]:
     """Generation parameters that were given in two ways; `more` beats. Raises `UsageError`."""
     if not isinstance(parameters, Mapping | None):
-        raise UsageError(f"parameters={parameters!r:.60}: a dict of names and values is needed")
+        raise UsageError(
+            f"parameters={written(parameters, 60)}: a dict of names and values is needed"
+        )
     return {**(parameters or {}), **more}

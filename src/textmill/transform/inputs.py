@@ -31,6 +31,7 @@ from textmill.storage.decompress import Stored, decompressed
 from textmill.storage.inputs import expand_inputs, open_input, refuse_repeats
 from textmill.storage.local import LocalStore
 from textmill.storage.opening import MANIFEST_SUFFIX, expand_urls, is_url, open_store
+from textmill.words import written
 
 Inputs = str | Path | Sequence[str | Path] | Iterable[Mapping[str, Any]]
 
@@ -167,7 +168,7 @@ def patterns_of(inputs: Inputs) -> list[str] | None:
     if is_table(inputs):
         return None
     if isinstance(inputs, Mapping | bytes) or not isinstance(inputs, Iterable):
-        said = "a single record" if isinstance(inputs, Mapping) else f"{inputs!r:.80}"
+        said = "a single record" if isinstance(inputs, Mapping) else f"{written(inputs, 80)}"
         raise InputError(
             f"the input is {said}",
             hint="give a path, a list of paths, an iterable of dicts, or Arrow tables",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from textmill.errors import InputError
 from textmill.transform.journal import RunBegan
+from textmill.words import written
 
 _CLOCK_SLACK = timedelta(seconds=3)
 """A journal's times are whole seconds, and the kernel's idea of when it booted wanders as much."""
@@ -38,7 +39,7 @@ def parse_time(text: str) -> datetime:
     try:
         return datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError) as error:
-        raise InputError(f"{text!r} is not a time") from error
+        raise InputError(f"{written(text)} is not a time") from error
 
 
 def _exists(pid: int) -> bool:

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from textmill.batching.scheduler import BatchLimits
 from textmill.errors import UsageError
+from textmill.words import written
 
 FIRST_WINDOW_ROWS = 256
 """The first windows are small, so that the engine starts and results appear at once."""
@@ -35,7 +36,7 @@ def window_sizes() -> Iterator[int]:
 def check_sample(sample: int | None) -> None:
     """Raise `UsageError` unless it is a number of rows or None."""
     if sample is not None and (not isinstance(sample, int) or sample < 1):
-        raise UsageError(f"sample={sample!r}: must be a number of rows, at least 1")
+        raise UsageError(f"sample={written(sample)}: must be a number of rows, at least 1")
 
 
 class InputDigest(Struct, frozen=True, kw_only=True):

@@ -29,6 +29,7 @@ from textmill.transform.arguments import check_types
 from textmill.transform.plan import ModelIdentity
 from textmill.transform.remote import ECHO, check_flags, is_remote, open_remote
 from textmill.transform.windows import Preparer
+from textmill.words import kind_of, written
 
 
 class SetupRequest(Struct, frozen=True, kw_only=True):
@@ -66,8 +67,12 @@ class SetupRequest(Struct, frozen=True, kw_only=True):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """`keep`, which may be the name of one column."""
-        return (self.keep,) if isinstance(self.keep, str) else tuple(self.keep)
+        """`keep`, which may be the name of one column. Raises `UsageError`."""
+        names = (self.keep,) if isinstance(self.keep, str) else tuple(self.keep)
+        for name in names:
+            if not isinstance(name, str):
+                raise UsageError(f"keep={written(names)}: {kind_of(name)} is no column's name")
+        return names
 
 
 class Setup:

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from textmill.engines.checkpoint.config import Config
 from textmill.errors import UnsafeModel, UnsupportedModel
+from textmill.words import written
 
 
 class Positions(StrEnum):
@@ -185,7 +186,7 @@ def read_architecture(raw: Mapping[str, Any], where: str) -> Architecture:
     model_type = raw.get("model_type")
     if model_type not in SUPPORTED:
         raise UnsupportedModel(
-            f"{where}: model_type {model_type!r} is not supported",
+            f"{where}: model_type {written(model_type)} is not supported",
             hint=f"supported types: {', '.join(SUPPORTED)}",
         )
     if "quantization_config" in raw:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from textmill.errors import CorruptModel
+from textmill.words import written
 
 MAX_LAYERS, MAX_SIZE = 1_000, 1 << 24
 """Beyond any model; tables of these sizes are made before a weight is looked at."""
@@ -80,7 +81,7 @@ class Config:
     def _wrong(self, key: str, value: object, rule: str) -> CorruptModel:
         if value is None:
             return CorruptModel(f"{self._where} lacks {key}")
-        return CorruptModel(f"{self._where}: {key} is {value!r}, but has to be {rule}")
+        return CorruptModel(f"{self._where}: {key} is {written(value)}, but has to be {rule}")
 
 
 def _is_int(value: object) -> bool:

@@ -12,6 +12,7 @@ import struct
 from msgspec import Struct
 
 from textmill.engines.checkpoint.torchvalues import Source
+from textmill.words import written
 
 MAX_ENTRIES = 100_000
 MAX_NAME_BYTES = 1024
@@ -51,7 +52,7 @@ def read_directory(source: Source) -> dict[str, ZipEntry]:
     for _ in range(directory.count):
         entry, position = _read_entry(source, position, directory)
         if entry.name in entries:
-            raise source.corrupt(f"the zip entry {entry.name!r} comes twice", position)
+            raise source.corrupt(f"the zip entry {written(entry.name)} comes twice", position)
         entries[entry.name] = entry
     if position != directory.end:
         raise source.corrupt("the zip directory does not end where it says", position)
@@ -102,14 +103,14 @@ def _read_entry(source: Source, at: int, directory: _Directory) -> tuple[ZipEntr
     size, packed, header = _widen(source, at, extra, (size, packed, header))
     if method != 0:
         raise source.unsupported(
-            f"the zip entry {name!r} is compressed",
+            f"the zip entry {written(name)} is compressed",
             hint="torch.save never compresses; save the model again with it, or as safetensors",
         )
     if flags & 1 or packed != size:
-        raise source.corrupt(f"the zip entry {name!r} is encrypted or has two sizes", at)
+        raise source.corrupt(f"the zip entry {written(name)} is encrypted or has two sizes", at)
     start = _data_start(source, header, name)
     if start + size > directory.start:
-        raise source.corrupt(f"the zip entry {name!r} lies outside of the file", at)
+        raise source.corrupt(f"the zip entry {written(name)} lies outside of the file", at)
     return ZipEntry(name, header, start, size, crc32), after
 
 
@@ -121,7 +122,7 @@ def _entry_name(source: Source, at: int, size: int) -> str:
         raise source.corrupt("a zip entry whose name is not UTF-8", at) from None
     bad_part = any(part in {"", ".", ".."} for part in name.split("/"))
     if size > MAX_NAME_BYTES or bad_part or "\\" in name or not name.isprintable():
-        raise source.corrupt(f"a zip entry with the impossible name {name!r}", at)
+        raise source.corrupt(f"a zip entry with the impossible name {written(name)}", at)
     return name
 
 
@@ -147,14 +148,14 @@ def _widen(
 def _data_start(source: Source, header: int, name: str) -> int:
     """Where an entry's bytes begin. Its own header must agree with the directory."""
     if header + _LOCAL.size > len(source.data):
-        raise source.corrupt(f"the zip entry {name!r} lies outside of the file", header)
+        raise source.corrupt(f"the zip entry {written(name)} lies outside of the file", header)
     fields = _LOCAL.unpack_from(source.data, header)
     signature, _, _, method = fields[:4]
     name_size, extra_size = fields[9:]
     name_at = header + _LOCAL.size
     own_name = source.data[name_at : name_at + name_size]
     if signature != b"PK\x03\x04" or method != 0 or own_name != name.encode():
-        raise source.corrupt(f"the header of the zip entry {name!r} is damaged", header)
+        raise source.corrupt(f"the header of the zip entry {written(name)} is damaged", header)
     start: int = name_at + name_size + extra_size
     return start
 
@@ -163,5 +164,7 @@ def _refuse_overlaps(source: Source, entries: dict[str, ZipEntry]) -> None:
     free = 0
     for entry in sorted(entries.values(), key=lambda entry: entry.header):
         if entry.header < free or (free == 0 and entry.header != 0):
-            raise source.corrupt(f"the zip entry {entry.name!r} overlaps another", entry.header)
+            raise source.corrupt(
+                f"the zip entry {written(entry.name)} overlaps another", entry.header
+            )
         free = entry.start + entry.size

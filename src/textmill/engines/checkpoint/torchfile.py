@@ -29,6 +29,7 @@ from textmill.engines.checkpoint.torchvalues import (
     TensorView,
 )
 from textmill.errors import CorruptModel
+from textmill.words import kind_of, written
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_VERSION = 1001
@@ -188,7 +189,7 @@ def _read_zip(source: Source) -> _Index:
         raise source.unsafe("a TorchScript program")
     for name in ("data.pkl", "version"):
         if name not in entries:
-            raise source.corrupt(f"the zip entry {name!r} is missing")
+            raise source.corrupt(f"the zip entry {written(name)} is missing")
     _check_records(source, entries)
     entry = entries["data.pkl"]
     end = entry.start + entry.size
@@ -215,10 +216,10 @@ def _without_folder(source: Source, entries: dict[str, ZipEntry]) -> dict[str, Z
 def _check_records(source: Source, entries: dict[str, ZipEntry]) -> None:
     version = _small_record(source, entries["version"])
     if version not in ZIP_VERSIONS:
-        raise source.unsupported(f"version {version!r} of torch's file format")
+        raise source.unsupported(f"version {written(version)} of torch's file format")
     order = _small_record(source, entries["byteorder"]) if "byteorder" in entries else "little"
     if order != "little":
-        raise source.unsupported(f"byte order {order!r}; only 'little' can be read")
+        raise source.unsupported(f"byte order {written(order)}; only 'little' can be read")
 
 
 def _small_record(source: Source, entry: ZipEntry) -> str:
@@ -280,7 +281,7 @@ def _index(source: Source, pickle: Pickle, extents: dict[str, _Extent]) -> _Inde
         extent = extents.get(key)
         if extent is None or extent.size // ITEM_BYTES[storage.dtype] != storage.numel:
             raise source.corrupt(
-                f"the storage {key[:80]!r} of {storage.numel} {storage.dtype} "
+                f"the storage {written(key[:80])} of {storage.numel} {storage.dtype} "
                 "is missing or has another size"
             )
     return _Index(tensors, extents)
@@ -289,7 +290,7 @@ def _index(source: Source, pickle: Pickle, extents: dict[str, _Extent]) -> _Inde
 def _state_dict(source: Source, value: object) -> dict[str, TensorView]:
     """The one dict of tensors in the file: the whole of it, or one entry of it."""
     if not isinstance(value, dict):
-        raise source.unsupported(f"a {type(value).__name__}, not a state dict")
+        raise source.unsupported(f"{kind_of(value)}, not a state dict")
     if not value:
         raise source.unsupported("an empty state dict")
     whole = _tensors_by_name(value)
@@ -299,7 +300,7 @@ def _state_dict(source: Source, value: object) -> dict[str, TensorView]:
     found = [tensors for entry in candidates.values() if (tensors := _tensors_by_name(entry))]
     loose = any(isinstance(entry, TensorView) for entry in value.values())
     if len(found) != 1 or loose:
-        keys = ", ".join(repr(key)[:80] for key in list(value)[:8])
+        keys = ", ".join(written(key, 80) for key in list(value)[:8])
         raise source.unsupported(
             f"not one dict of tensors (its first keys: {keys})",
             hint="save the model's state_dict() alone, best as safetensors",

@@ -23,6 +23,7 @@ from textmill.engines.checkpoint.torchvalues import (
     is_size,
 )
 from textmill.errors import CorruptModel, UnsafeModel
+from textmill.words import kind_of, written
 
 MAX_PICKLE_BYTES = 16 << 20
 MAX_OPCODES = 2_000_000
@@ -184,7 +185,9 @@ class _Machine:
     def name(self, module: object, name: object) -> None:
         path = f"{module}.{name}" if isinstance(module, str) and isinstance(name, str) else "?"
         if path not in ALLOWED_GLOBALS:
-            raise self.unsafe(f"it asks for {path[:MAX_NAME_BYTES]!r}, which no tensor file needs")
+            raise self.unsafe(
+                f"it asks for {written(path[:MAX_NAME_BYTES])}, which no tensor file needs"
+            )
         self.push(Global(path))
 
     def extend(self, values: list[object]) -> None:
@@ -199,9 +202,9 @@ class _Machine:
             raise self.corrupt("items are set on something that is not a dict")
         for key, value in zip(items[::2], items[1::2], strict=True):
             if not isinstance(key, str) and not _is_plain_key(key):
-                raise self.unsafe(f"a dict key of type {type(key).__name__}")
+                raise self.unsafe(f"a dict key that is {kind_of(key)}")
             if key in target:
-                raise self.corrupt(f"the dict key {str(key)[:MAX_NAME_BYTES]!r} comes twice")
+                raise self.corrupt(f"the dict key {written(str(key)[:MAX_NAME_BYTES])} comes twice")
             target[key] = value
 
     def build(self) -> None:
@@ -261,7 +264,7 @@ class _Machine:
     def known(self, storage: StorageRef) -> StorageRef:
         first = self.storages.setdefault(storage.key, storage)
         if first != storage:
-            raise self.corrupt(f"the storage {storage.key[:MAX_NAME_BYTES]!r} has two forms")
+            raise self.corrupt(f"the storage {written(storage.key[:MAX_NAME_BYTES])} has two forms")
         return first
 
 

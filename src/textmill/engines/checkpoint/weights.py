@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from textmill.engines.checkpoint.safetensors import SafetensorsFile
 from textmill.errors import CorruptModel, UnsafeModel
+from textmill.words import written
 
 
 class Weights(Protocol):
@@ -128,7 +129,9 @@ def _weight_map(index: Path) -> dict[str, str]:
         raise CorruptModel(f"{index}: weight_map is not a map from tensors to files")
     for tensor, shard in names.items():
         if not isinstance(shard, str) or not _is_plain(shard):
-            raise CorruptModel(f"{index}: tensor {tensor} is in {shard!r}, outside of the folder")
+            raise CorruptModel(
+                f"{index}: tensor {tensor} is in {written(shard)}, outside of the folder"
+            )
     return names
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from textmill.engines.checkpoint import BartArchitecture, Checkpoint, T5Architecture
 from textmill.errors import CorruptModel, UnsupportedModel
+from textmill.words import written
 
 PRECISIONS = ("int8", "float32")
 
@@ -213,6 +214,7 @@ def _activation(name: str) -> Any:
     }
     if name not in known:
         raise UnsupportedModel(
-            f"CTranslate2 has no activation {name!r}", hint=f"it has {', '.join(sorted(known))}"
+            f"CTranslate2 has no activation {written(name)}",
+            hint=f"it has {', '.join(sorted(known))}",
         )
     return known[name]

@@ -15,6 +15,7 @@ from textmill.core import Completion, Failure, FinishReason, Outcome, Params, Re
 from textmill.core import Sequence as Generated
 from textmill.engines.openai_api.address import CHAT
 from textmill.errors import ErrorCode, UnsupportedParameter
+from textmill.words import written
 
 _Count = Annotated[int, Meta(ge=0, le=2**40)]
 
@@ -143,12 +144,12 @@ def _sequences(answer: _Answer, wanted: int, route: str) -> tuple[Generated, ...
 def _sequence(choice: _Choice, route: str) -> Generated:
     finish = _FINISH.get(choice.finish_reason or "")
     if finish is None:
-        raise _Unusable(f"it ended for the reason {choice.finish_reason!r}")
+        raise _Unusable(f"it ended for the reason {written(choice.finish_reason)}")
     text = choice.text
     if route == CHAT:
         text = choice.message.content if choice.message else None
     if text is None:
-        raise _Unusable(f"it holds no text (finish_reason {choice.finish_reason!r})")
+        raise _Unusable(f"it holds no text (finish_reason {written(choice.finish_reason)})")
     return Generated(list(text.encode()), finish)
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from textmill.engines.openvino.stack import Stack
 from textmill.errors import CorruptModel, UnsupportedModel
+from textmill.words import written
 
 Node = Any
 """A node of a graph, or one of its outputs."""
@@ -136,7 +137,7 @@ class Layers:
         if name == "quick_gelu":
             return ops.multiply(x, ops.sigmoid(ops.multiply(x, number(1.702))))
         raise UnsupportedModel(
-            f"the openvino engine has no activation {name!r}", hint="try --engine ct2"
+            f"the openvino engine has no activation {written(name)}", hint="try --engine ct2"
         )
 
 

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from textmill.errors import CorruptModel
+from textmill.words import written
 
 MAX_JSON_BYTES = 512 * 2**20
 
@@ -83,7 +84,7 @@ class TokenizerConfig(Struct, frozen=True, kw_only=True):
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
             raise CorruptModel(
                 f"{self.folder / 'tokenizer_config.json'}: {name} should be {kind.__name__}, "
-                f"not {value!r}"
+                f"not {written(value)}"
             )
         return value
 
@@ -121,7 +122,7 @@ def read_config(folder: Path, file_tokens: Sequence[Any] = ()) -> TokenizerConfi
     options = read_object(folder / "tokenizer_config.json", optional=True)
     name = options.pop("tokenizer_class", None) or model.get("tokenizer_class") or ""
     if not isinstance(name, str):
-        raise CorruptModel(f"{folder}: tokenizer_class should be a name, not {name!r}")
+        raise CorruptModel(f"{folder}: tokenizer_class should be a name, not {written(name)}")
     try:
         named, extra, listed = _tokens(folder, options, file_tokens)
     except (TypeError, ValueError, KeyError, AttributeError) as error:
@@ -204,7 +205,7 @@ def _added(token: Mapping[str, Any]) -> Added:
     """A token written as an object. A flag that is left out is off; special decides normalized."""
     content = token["content"]
     if not isinstance(content, str):
-        raise TypeError(f"{content!r} is not a text")
+        raise TypeError(f"{written(content)} is not a text")
     flags = {flag: bool(token.get(flag, False)) for flag in _FLAGS}
     flags["normalized"] = bool(token.get("normalized", not flags["special"]))
     return Added(content=content, **flags)

@@ -13,6 +13,7 @@ from textmill.engines.tokenizing.splitting import Specials
 from textmill.engines.tokenizing.spm import SpmModel, read_spm
 from textmill.engines.tokenizing.vocabulary import read_vocab
 from textmill.errors import CorruptModel, UnsupportedModel
+from textmill.words import written
 
 MARIAN_FILES = ("source.spm", "target.spm", "vocab.json")
 M2M100_FILES = ("sentencepiece.bpe.model", "vocab.json")
@@ -137,7 +138,7 @@ def m2m100(config: TokenizerConfig) -> PieceTokenizer:
     unk_id = _required(vocab, named["unk_token"].content, config)
     name = config.option("language_codes", str, "m2m100")
     if name not in _M2M100_LANGUAGES:
-        raise UnsupportedModel(f"{config.folder}: unknown set of languages {name!r}")
+        raise UnsupportedModel(f"{config.folder}: unknown set of languages {written(name)}")
     language_ids = {code: len(vocab) + i for i, code in enumerate(_M2M100_LANGUAGES[name])}
     specials = Specials(config.listed, [*named.values(), *(config.extra or ())], vocab)
     return PieceTokenizer(

@@ -8,6 +8,7 @@ from typing import Any
 from textmill.engines.base import Tokenizer
 from textmill.engines.tokenizing.config import TokenizerConfig, read_config, read_object
 from textmill.errors import CorruptModel, UnsupportedModel
+from textmill.words import written
 
 FILE = "tokenizer.json"
 
@@ -115,7 +116,7 @@ def _require(folder: Path, names: tuple[str, ...]) -> None:
 
 
 def _no_tokenizer(config: TokenizerConfig) -> UnsupportedModel:
-    name = config.tokenizer_class or f"the one of model type {config.model_type!r}"
+    name = config.tokenizer_class or f"the one of model type {written(config.model_type)}"
     return UnsupportedModel(
         f"{config.folder}: unknown tokenizer {name}",
         hint=f"Looked for {FILE}, which would do for any tokenizer, and did not find it.",

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 from textmill.gateway.s3.disk import Body, Disk, Found, open_at
 from textmill.gateway.wire.faults import AwsError
+from textmill.words import written
 
 SOURCE = "x-amz-copy-source"
 _CONDITIONS = f"{SOURCE}-if-"
@@ -40,7 +41,9 @@ def span_of(headers: Mapping[str, str], found: Found) -> tuple[int, int]:
         return 0, found.note.size
     match = _RANGE.fullmatch(text)
     if match is None or not int(match[1]) <= int(match[2]) < found.note.size:
-        raise AwsError("InvalidArgument", f"{SOURCE}-range {text[:50]!r} is not in the source")
+        raise AwsError(
+            "InvalidArgument", f"{SOURCE}-range {written(text[:50])} is not in the source"
+        )
     return int(match[1]), int(match[2]) + 1
 
 

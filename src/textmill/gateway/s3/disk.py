@@ -27,6 +27,7 @@ from msgspec import Struct
 
 from textmill.gateway.s3.keys import MAX_KEY_BYTES, check_bucket, folder_of, part_of, path_of
 from textmill.gateway.wire.faults import AwsError
+from textmill.words import written
 
 OURS = ".textmill"
 OCTETS = "binary/octet-stream"
@@ -286,7 +287,7 @@ def _in_the_way(path: Path, folder: Path) -> AwsError:
     name = path.relative_to(folder).as_posix()
     return AwsError(
         "InvalidRequest",
-        f"{name!r} cannot be an object and the beginning of other keys here, which are files",
+        f"{written(name)} cannot be an object and the beginning of other keys: here they are files",
         409,
     )
 

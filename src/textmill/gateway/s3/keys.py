@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 from textmill.gateway.wire.faults import AwsError
+from textmill.words import written
 
 MAX_KEY_BYTES = 1024
 MAX_NAME_BYTES = 240
@@ -24,7 +25,7 @@ _UNFIT = re.compile(r"[\x00-\x1f\x7f%]")
 def check_bucket(name: str) -> str:
     """The name of a bucket. Raises `AwsError`."""
     if not _BUCKET.fullmatch(name) or ".." in name:
-        raise AwsError("InvalidBucketName", f"{name[:100]!r} is not the name of a bucket")
+        raise AwsError("InvalidBucketName", f"{written(name[:100])} is not the name of a bucket")
     return name
 
 

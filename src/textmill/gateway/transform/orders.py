@@ -14,6 +14,7 @@ from textmill.gateway.identity import Identity
 from textmill.gateway.wire.faults import AwsError, invalid
 from textmill.params import Layer, Origin, Resolver, parse_hyper_params
 from textmill.records.jsonpath import parse_path
+from textmill.words import written
 
 HYPER_PARAMS = "HYPER_PARAMS"
 ERROR_POLICY = "TEXTMILL_ON_ERROR"
@@ -144,8 +145,8 @@ def _payload(content_type: str | None) -> Payload:
     found = known.get(media_type(content_type))
     if found is None:
         raise invalid(
-            f"ContentType {content_type!r} is not one that text-to-text models take; they take"
-            f" {', '.join(Payload)}"
+            f"ContentType {written(content_type)} is not one that text-to-text models take;"
+            f" they take {', '.join(Payload)}"
         )
     return found
 
@@ -157,7 +158,7 @@ def _answers(accept: str | None) -> Answers:
     if kind == Answers.REPR:
         return Answers.REPR
     raise invalid(
-        f"Accept {accept!r} is not one that text-to-text models answer in; they answer in"
+        f"Accept {written(accept)} is not one that text-to-text models answer in; they answer in"
         " application/json, application/jsonlines and text/csv"
     )
 
@@ -175,9 +176,9 @@ def _max_payload_bytes(job: Mapping[str, Any]) -> int:
 def _s3_uri(uri: str, where: str) -> str:
     match = _S3_URI.fullmatch(uri)
     if match is None:
-        raise invalid(f"{where} must be s3://BUCKET/…, not {uri[:100]!r}")
+        raise invalid(f"{where} must be s3://BUCKET/…, not {written(uri[:100])}")
     if "\x00" in uri or any(part in {".", ".."} for part in match[2].split("/")):
-        raise invalid(f"{where}: {uri[:100]!r} has a part that no key may have here")
+        raise invalid(f"{where}: {written(uri[:100])} has a part that no key may have here")
     return uri
 
 
@@ -185,7 +186,9 @@ def _on_error(text: str) -> OnError:
     try:
         return OnError(text)
     except ValueError:
-        raise invalid(f"{ERROR_POLICY}={text[:50]!r} is none of: {', '.join(OnError)}") from None
+        raise invalid(
+            f"{ERROR_POLICY}={written(text[:50])} is none of: {', '.join(OnError)}"
+        ) from None
 
 
 def checked_hyper_params(text: str | None) -> str | None:

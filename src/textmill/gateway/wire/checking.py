@@ -14,6 +14,7 @@ from typing import Any
 
 from textmill.gateway.wire.faults import AwsError, invalid, unreadable
 from textmill.gateway.wire.models import Shape, pattern
+from textmill.words import written
 
 OPEN_ENUMS = frozenset({"TransformInstanceType", "ProductionVariantInstanceType"})
 """Enumerations that grow with every release: any `ml.` name is taken, as nothing depends on it."""
@@ -191,4 +192,4 @@ def _wrong_type(where: str, sent: Any, wanted: str) -> AwsError:
         shown = str(sent)[:100]
     except ValueError:  # Python writes no number of thousands of digits
         shown = "of many digits"
-    return unreadable(f"Value {shown!r} at '{where}' is not {wanted}")
+    return unreadable(f"Value {written(shown)} at '{where}' is not {wanted}")

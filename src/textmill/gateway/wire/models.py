@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 from textmill.gateway.wire.faults import AwsError
+from textmill.words import written
 
 SAGEMAKER, RUNTIME, LOGS = "sagemaker", "sagemaker-runtime", "logs"
 STS, IAM = "sts", "iam"
@@ -34,7 +35,9 @@ def operation(service_name: str, name: str) -> Any:
     try:
         return service(service_name).operation_model(name)
     except Exception as error:  # botocore's class of it is private
-        raise AwsError("UnknownOperationException", f"there is no operation {name!r}") from error
+        raise AwsError(
+            "UnknownOperationException", f"there is no operation {written(name)}"
+        ) from error
 
 
 @cache

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from textmill.gateway.wire.faults import AwsError
 from textmill.gateway.wire.models import IAM, LOGS, RUNTIME, SAGEMAKER, STS
+from textmill.words import written
 
 S3 = "s3"
 DEFAULT_REGION = "us-east-1"
@@ -83,7 +84,9 @@ def route(
     if target is not None:
         prefix, _, operation = target.rpartition(".")
         if prefix not in _TARGETS:
-            raise AwsError("UnknownOperationException", f"there is no service {prefix[:100]!r}")
+            raise AwsError(
+                "UnknownOperationException", f"there is no service {written(prefix[:100])}"
+            )
         return Destination(_TARGETS[prefix], operation, region)
     service = scope.service if scope else None
     if service in (STS, IAM) and method in {"POST", "GET"}:
@@ -98,12 +101,14 @@ def route(
             )
     if service in (S3, None):
         return Destination(S3, "", region)
-    raise AwsError("UnknownOperationException", f"there is no such operation of {service[:50]!r}")
+    raise AwsError(
+        "UnknownOperationException", f"there is no such operation of {written(service[:50])}"
+    )
 
 
 def _region(scope: Scope | None) -> str:
     if scope is None:
         return DEFAULT_REGION
     if not _REGION.fullmatch(scope.region):
-        raise AwsError("IncompleteSignature", f"{scope.region[:50]!r} is not a region", 403)
+        raise AwsError("IncompleteSignature", f"{written(scope.region[:50])} is not a region", 403)
     return scope.region

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from textmill.errors import UsageError
+from textmill.words import written
 
 _MOST_CONNECTIONS = 1000
 _MOST_HEAD = 64 * 1024
@@ -42,7 +43,9 @@ class Target(Struct, frozen=True, kw_only=True):
         except ValueError:
             port = -1
         if parts.scheme not in ("http", "https") or not parts.hostname or port == -1:
-            raise UsageError(f"{url!r} is not the address of a server", hint="http://host:port/…")
+            raise UsageError(
+                f"{written(url)} is not the address of a server", hint="http://host:port/…"
+            )
         secure = parts.scheme == "https"
         host = parts.hostname
         head = f"host: {parts.netloc.rpartition('@')[2]}\r\ncontent-type: application/json\r\n"
