@@ -144,12 +144,13 @@ def main() -> None:
     with served("demo", None) as url:
         for number in range(arguments.rounds):
             bare, http = alone(url, rows[:60])
-            one, _ = over_http(url, calls[:100], 1)
+            some = calls[:100]
+            one, _ = over_http(url, some, 1)
             many, each = over_http(url, calls, TOGETHER)
             saturated, _ = over_http(url, lines, 8, kind="jsonlines")
             job = run_job(rows)
             ratios["added_ms"].append(1000 * (http - bare))
-            ratios["together"].append((len(calls) / many) / (100 / one))
+            ratios["together"].append((len(calls) / many) / (len(some) / one))
             ratios["p95_s"].append(sorted(each)[int(0.95 * len(each))])
             ratios["saturation"].append(job / saturated)
             shown = {name: round(values[-1], 3) for name, values in ratios.items()}

@@ -46,13 +46,15 @@ def blocks():
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """One cache for all pages: the demo model is made ready once."""
+    """One cache for all pages: the demo model is made ready once. What a page has learned of
+    engines by measuring them is its own (`folder`)."""
     return tmp_path_factory.mktemp("home")
 
 
 @pytest.fixture
 def folder(tmp_path, home):
     (tmp_path / ".home").symlink_to(home)
+    shutil.rmtree(home / "engines", ignore_errors=True)
     shutil.copy(DATA, tmp_path / "packages.jsonl")
     programs = tmp_path / ".bin"
     programs.mkdir()

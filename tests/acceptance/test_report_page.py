@@ -18,6 +18,9 @@ from textmill.serving.load.arrivals import Stage
 
 ROWS = 300
 TEXT = "A <b>small</b> tool & its notes"
+STATES = {"all": 300, "missing": 9, "scored": 290, "failed": 1, "duplicate": 0}
+MOST_STOPS = 50
+"""Tab stops between the table's first control and its last."""
 HOSTILE = {
     "script": "</script><script>document.title='owned'</script><img src=x onerror=alert(1)>",
     "ansi": "\x1b[31mred\x1b[0m \x9b2J \x07",
@@ -110,11 +113,20 @@ def test_the_table_is_sorted_filtered_and_searched_by_keyboard_alone(page):
     keyboard.press("Control+a")
     keyboard.press("Delete")
     page.page.locator("#records-state").focus()
-    keyboard.type("missing")
-    assert page.page.locator("#records-count").inner_text() == "9 records of 300"
+    counts = {}
+    for _ in range(5):
+        chosen = page.page.locator("#records-state option:checked").inner_text()
+        counts[chosen] = page.page.locator("#records-count").inner_text()
+        keyboard.press("ArrowDown")
+    assert counts == {
+        name: f"{count} records of 300".replace("1 records", "1 record")
+        for name, count in STATES.items()
+    }
     keyboard.press("Home")
     assert page.page.locator("#records-count").inner_text() == "300 records of 300"
-    while page.page.evaluate("() => document.activeElement.textContent") != "difference":
+    for _ in range(MOST_STOPS):
+        if page.page.evaluate("() => document.activeElement.textContent") == "difference":
+            break
         keyboard.press("Tab")
     keyboard.press("Enter")
     falling = [float(one.replace("−", "-")) for one in page.shown("#records-table td:nth-child(4)")]
@@ -175,8 +187,9 @@ def test_without_javascript_every_text_is_there(browser, report):
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(report.resolve().as_uri())
-    cards = page.locator("article")
-    assert all(cards.nth(at).is_visible() for at in range(cards.count()))
+    cards = page.locator("article").all()
+    assert len(cards) == report.read_text("utf-8").count("<article") > 20
+    assert all(card.is_visible() and card.locator(".text").first.inner_text() for card in cards)
     assert page.locator("#records-without").is_visible()
     context.close()
 
@@ -266,7 +279,7 @@ def test_the_page_of_a_job(browser, tmp_path):
             *("Accounting", "Speed of the last run", "Lengths", "Look at the data", "Failures"),
             "Provenance",
         ]
-        assert page.page.locator("#speed svg").count() == 2
+        assert page.page.locator("#speed svg").count() == 4
         assert page.page.locator("#lengths svg").count() == 2
         assert "bad_record 1" in page.page.locator("#failures").inner_text()
         page.page.get_by_role("radio", name="Repeats itself").check()

@@ -14,6 +14,7 @@ import zstandard
 
 from support.command import (
     environment,
+    kill,
     read_lines,
     start_run,
     textmill,
@@ -388,7 +389,12 @@ def test_a_stopped_job_resumes_to_the_same_bytes(tmp_path, many, how):
     ran = textmill("run", source, "-o", output, "--engine", "echo")
     assert ran.code == 0
     assert output.read_bytes() == whole
-    assert json.loads((tmp_path / "out.manifest.json").read_text())["run"]["resumed_rows"] > 0
+    last = json.loads((tmp_path / "out.manifest.json").read_text())["run"]
+    assert last["resumed_rows"] > 0
+    rows = [one["rows"] for one in last["earlier"]]
+    assert len(rows) == 3
+    assert rows == sorted(rows)
+    assert rows[-1] <= last["resumed_rows"]
 
 
 def test_an_unfinished_job_is_not_resumed_as_another(tmp_path, many):
@@ -396,8 +402,7 @@ def test_an_unfinished_job_is_not_resumed_as_another(tmp_path, many):
     output = tmp_path / "out.jsonl"
     process = start_run(source, output)
     wait_for_parts(process, output, 5)
-    process.kill()
-    process.communicate()
+    kill(process)
     ran = textmill("run", source, "-o", output, "--engine", "echo", "--seed", "7")
     assert ran.code == 2
     assert "seed: was 0, is 7" in ran.err
@@ -442,8 +447,7 @@ def test_rows_of_a_job_that_lost_its_description_are_not_used(tmp_path, many):
     output = tmp_path / "out.jsonl"
     process = start_run(source, output)
     wait_for_parts(process, output, 5)
-    process.kill()
-    process.communicate()
+    kill(process)
     (tmp_path / "out.jsonl.job" / "job.json").unlink()
     ran = textmill("run", source, "-o", output, "--engine", "echo", "--set", "max_new_tokens=3")
     assert ran.code == 0
@@ -455,8 +459,7 @@ def test_a_damaged_description_is_refused(tmp_path, many):
     output = tmp_path / "out.jsonl"
     process = start_run(source, output)
     wait_for_parts(process, output, 3)
-    process.kill()
-    process.communicate()
+    kill(process)
     (tmp_path / "out.jsonl.job" / "job.json").write_text("{")
     ran = textmill("run", source, "-o", output, "--engine", "echo")
     assert (ran.code, "job.json is damaged" in ran.err) == (2, True)

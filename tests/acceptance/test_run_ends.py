@@ -14,10 +14,13 @@ import pytest
 import textmill as python
 from support.command import (
     environment,
+    held,
+    kill,
     read_lines,
     start_run,
     textmill,
     wait_for_parts,
+    wait_while_it_runs,
     write_lines,
 )
 from support.crashing import Child, Job
@@ -141,10 +144,9 @@ def test_a_job_folder_removed_during_the_run_is_told_and_the_line_works_again(tm
     output = tmp_path / "out.jsonl"
     process = start_run(source, output)
     wait_for_parts(process, output, 4)
-    process.send_signal(signal.SIGSTOP)
     path = tmp_path / "out.jsonl.job" / lost
-    shutil.rmtree(path) if path.is_dir() else path.unlink()
-    process.send_signal(signal.SIGCONT)
+    with held(process):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     _, err = process.communicate()
     assert process.returncode == 2, err
     assert b"out.jsonl.job" in err
@@ -168,8 +170,7 @@ def test_after_a_flipped_byte_the_advice_costs_only_the_rows_of_its_part(tmp_pat
     output = tmp_path / "out.jsonl"
     process = start_run(source, output, "--max-batch-tokens", "1500")
     wait_for_parts(process, output, 5)
-    process.kill()
-    process.communicate()
+    kill(process)
     part = tmp_path / "out.jsonl.job" / "parts" / "00001.jsonl"
     part.write_bytes(flipped(part.read_bytes()))
     flags = ("--max-batch-tokens", "1500")
@@ -186,10 +187,8 @@ def test_a_damaged_part_in_a_bucket_is_mended_as_advised(s3_url, credentials, tm
     place = Prefix(s3_url, "ends/damaged")
     source = str(write_lines(tmp_path / "in.jsonl", *MANY[:8000]))
     process = begin(source, place.url("out.jsonl"), s3_url)
-    while process.poll() is None and len(rows_in_parts(place)[1]) < 3:
-        pass
-    process.kill()
-    process.communicate()
+    wait_while_it_runs(process, lambda: len(rows_in_parts(place)[1]) >= 3)
+    kill(process)
     name = next(one for one in place.names() if "/parts/00001.jsonl/" in one)
     first, second = place.get(name), place.get(name.replace("00001.jsonl", "00000.jsonl"))
     place.put(name, flipped(first) + second)

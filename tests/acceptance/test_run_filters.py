@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from support import openai_server
-from support.command import read_lines, start_run, textmill, wait_for_parts, write_lines
+from support.command import kill, read_lines, start_run, textmill, wait_for_parts, write_lines
 from support.job_files import chat_request
 from support.openai_server import turned
 
@@ -199,9 +199,7 @@ def test_a_killed_join_resumes_to_the_same_bytes(tmp_path):
     for windows in (2, 6):
         process = start_run(source, output, *flags)
         wait_for_parts(process, output, windows)
-        process.kill()
-        process.communicate()
-        assert process.returncode == -9
+        kill(process)
     ran = textmill("run", source, "-o", output, "--engine", "echo", *flags)
     assert ran.code == 0, ran.err
     assert read_lines(output) == [

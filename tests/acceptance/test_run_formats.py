@@ -18,7 +18,7 @@ import zstandard
 
 import textmill as tm
 from support import openai_server
-from support.command import read_lines, start_run, textmill, wait_for_parts, write_lines
+from support.command import kill, read_lines, start_run, textmill, wait_for_parts, write_lines
 from support.job_files import answers, chat_request, read_output, stored, write_input
 
 INPUTS = ("jsonl", "csv", "tsv", "lines", "openai", "parquet")
@@ -439,9 +439,7 @@ def test_a_killed_job_resumes_to_the_same_bytes(tmp_path, case):
     for windows in (2, 6):
         process = start_run(source, output, *flags)
         wait_for_parts(process, output, windows)
-        process.kill()
-        process.communicate()
-        assert process.returncode == -9
+        kill(process)
         assert not output.exists()
     ran = echo(source, "-o", output, *flags)
     assert ran.code == 0, ran.err

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import json
-import signal
+import os
 import zlib
 
 import pytest
 
-from support.command import read_lines, start_run, textmill, wait_for_parts, write_lines
+from support.command import (
+    held,
+    kill,
+    read_lines,
+    start_run,
+    textmill,
+    wait_for_parts,
+    wait_while_it_runs,
+    write_lines,
+)
 from support.s3_jobs import Prefix, begin, end, rows_in_parts
 
 ROWS = [{"id": i, "text_inputs": f"text {i} " + "x" * (i % 50)} for i in range(60_000)]
@@ -36,8 +45,7 @@ def run(source, output, *flags):
 def killed(source, output, *flags):
     process = start_run(source, output, *flags)
     wait_for_parts(process, output, 3)
-    process.kill()
-    process.communicate()
+    kill(process)
 
 
 def parts(folder):
@@ -77,9 +85,8 @@ def test_a_commit_leaves_what_has_appeared_while_the_job_ran(tmp_path, many, nam
     source, whole = many
     process = start_run(source, tmp_path / "out.jsonl")
     wait_for_parts(process, tmp_path / "out.jsonl", 3)
-    process.send_signal(signal.SIGSTOP)
-    (tmp_path / name).write_text("mine")
-    process.send_signal(signal.SIGCONT)
+    with held(process):
+        (tmp_path / name).write_text("mine")
     _, err = process.communicate()
     check_refusal(process.returncode, err.decode(), name)
     assert (tmp_path / name).read_text() == "mine"
@@ -125,10 +132,8 @@ def test_a_resume_in_a_bucket_leaves_what_has_appeared_at_its_names(
     place = Prefix(s3_url, f"names/{zlib.crc32(request.node.name.encode()):08x}")
     source = str(write_lines(tmp_path / "in.jsonl", *ROWS[:8000], BAD))
     process = begin(source, place.url("out.jsonl"), s3_url)
-    while process.poll() is None and len(rows_in_parts(place)[0]) < 500:
-        pass
-    process.kill()
-    process.communicate()
+    wait_while_it_runs(process, lambda: len(rows_in_parts(place)[0]) >= 500)
+    kill(process)
     place.put(name, b"mine")
     ran = end(begin(source, place.url("out.jsonl"), s3_url))
     check_refusal(ran.code, ran.err, name)
@@ -148,9 +153,9 @@ def test_a_commit_in_a_bucket_leaves_what_has_appeared_while_the_job_ran(
     place = Prefix(s3_url, "names/commit")
     source = str(write_lines(tmp_path / "in.jsonl", *ROWS[:8000]))
     process = begin(source, place.url("out.jsonl"), s3_url)
-    while process.poll() is None and not rows_in_parts(place)[0]:
-        pass
-    place.put("out.jsonl", b"mine")
+    wait_while_it_runs(process, lambda: rows_in_parts(place)[0])
+    with held(process):
+        place.put("out.jsonl", b"mine")
     ran = end(process)
     check_refusal(ran.code, ran.err, "out.jsonl")
     assert place.get("out.jsonl") == b"mine"
@@ -209,3 +214,41 @@ def test_a_finished_job_without_its_error_file_is_not_complete(tmp_path, damage)
     errors.unlink()
     assert run(source, output, "--fresh").code == 3
     assert errors.read_bytes() == before
+
+
+# --- symbolic links ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_link_at_one_of_its_names_is_followed(tmp_path, name):
+    """It stays a link, and the file that it leads to comes and goes as without it."""
+    source = write_lines(tmp_path / "in.jsonl", *ROWS[:3], BAD)
+    output, far = tmp_path / "out.jsonl", tmp_path / "far"
+    far.mkdir()
+    (tmp_path / name).symlink_to("far/file")
+    assert run(source, output).code == 3
+    first = (far / "file").read_bytes()
+    assert "already complete" in run(source, output).out
+    write_lines(source, *ROWS[:4])
+    assert run(source, output, "--fresh").code == 0
+    assert (tmp_path / name).is_symlink()
+    assert [path.name for path in far.iterdir()] == ["file"] * (name != NAMES[1])
+    assert name == NAMES[1] or (far / "file").read_bytes() != first
+    assert len(read_lines(output)) == 4
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        {"in.jsonl", "far", NAMES[0], NAMES[2], name}
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_link_to_what_is_no_file_is_refused_and_that_stays(tmp_path, name):
+    source = write_lines(tmp_path / "in.jsonl", *ROWS[:3])
+    output = tmp_path / "out.jsonl"
+    assert run(source, output).code == 0
+    (tmp_path / name).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / name).symlink_to("pipe")
+    ran = run(source, output, "--fresh")
+    assert (ran.code, "is not an ordinary file" in ran.err) == (2, True), ran.err
+    assert (tmp_path / "pipe").is_fifo()
+    assert (tmp_path / name).is_symlink()

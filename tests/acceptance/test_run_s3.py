@@ -309,7 +309,7 @@ def test_the_region_is_the_environments(place, proxy, source, names, region):
 def test_a_region_cannot_name_another_host(place, source):
     env = environment(AWS_REGION="host.example/")
     ran = textmill("run", source, "-o", place.url("out.jsonl"), "--engine", "echo", env=env)
-    assert (ran.code, "AWS_REGION='host.example/'" in ran.err) == (2, True)
+    assert (ran.code, 'AWS_REGION="host.example/"' in ran.err) == (2, True)
 
 
 def test_a_bucket_that_is_not_there_is_named(place, source):
@@ -357,6 +357,22 @@ def test_without_credentials_the_message_says_which_to_set(place, source, tmp_pa
     assert (ran.code, "AWS_ACCESS_KEY_ID" in ran.err) == (2, True), ran.err
 
 
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("az://container@account/in.jsonl", "AZURE_STORAGE_ACCOUNT_KEY"),
+        pytest.param(
+            "gs://bucket/in.jsonl", "GOOGLE_APPLICATION_CREDENTIALS", marks=pytest.mark.full
+        ),
+    ],
+)
+def test_without_a_login_the_message_is_about_the_cloud_that_was_asked(url, expected, tmp_path):
+    env = environment(HOME=str(tmp_path))
+    env = {name: value for name, value in env.items() if not name.startswith(("AWS_", "AZURE_"))}
+    ran = textmill("run", url, "-o", tmp_path / "out.jsonl", "--engine", "echo", env=env)
+    assert (ran.code, expected in ran.err, "AWS" in ran.err) == (2, True, False), ran.err
+
+
 def test_without_the_extra_the_message_says_how_to_install_it(place, source, tmp_path):
     missing = tmp_path / "missing" / "obstore"
     missing.mkdir(parents=True)
@@ -378,7 +394,7 @@ def test_an_endpoint_that_is_no_address_is_refused(tmp_path, url):
         *("--endpoint-url", url),
     )
     assert ran.code == 2
-    assert f"--endpoint-url {url!r}: not the address of an object store" in ran.err
+    assert f'--endpoint-url "{url}": not the address of an object store' in ran.err
 
 
 def test_what_is_wrong_with_the_name_of_an_input_is_said(place):

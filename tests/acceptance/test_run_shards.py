@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from support.command import read_lines, start_run, textmill, wait_for_parts, write_lines
+from support.command import kill, read_lines, start_run, textmill, wait_for_parts, write_lines
 from support.job_files import chat_request
 
 ROWS = [{"id": n, "text_inputs": f"text {n} " + "é" * (n * 37 % 90)} for n in range(200)]
@@ -102,9 +102,7 @@ def test_a_killed_shard_resumes_to_the_same_bytes(tmp_path):
     assert echo(source, tmp_path / "whole.jsonl", *flags).code == 0
     process = start_run(source, output, *flags)
     wait_for_parts(process, output, 5)
-    process.kill()
-    process.communicate()
-    assert process.returncode == -9
+    kill(process)
     other = echo(source, output, "--shard", "1/2")
     assert (other.code, "input 1: was" in other.err) == (2, True), other.err
     assert echo(source, output, *flags).code == 0

@@ -71,11 +71,13 @@ def test_an_error_is_told_before_a_full_device(tmp_path, full):
     assert (code, err.splitlines()[0]) == (2, "error: there is no file missing.jsonl")
 
 
-def test_standard_input_that_is_closed_is_not_an_empty_one(tmp_path):
-    line = " ".join([*PROGRAM, "run", "-", "-o", "out.jsonl", *ECHO, "<&-"])
+@pytest.mark.parametrize("words", ["run - -o out.jsonl --engine echo", "score - refs.jsonl"])
+def test_standard_input_that_is_closed_is_not_an_empty_one(tmp_path, words):
+    write_lines(tmp_path / "refs.jsonl", {"id": 1, "text": "a"})
+    line = " ".join([*PROGRAM, words, "<&-"])
     done = subprocess.run(
         ["sh", "-c", line], cwd=tmp_path, env=environment(), capture_output=True, check=False
     )
-    expected = b"error: standard input is closed\n  give it a file: textmill run - < FILE\n"
+    expected = b"error: standard input is closed\n  give it a file: - < FILE\n"
     assert (done.returncode, done.stdout, done.stderr) == (2, b"", expected)
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["refs.jsonl"]

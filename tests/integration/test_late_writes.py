@@ -50,3 +50,42 @@ def test_a_description_is_written_for_one_job_only(store):
         folder.describe(spec(seed=1))
     folder.remove()
     folder.leave()
+
+
+class KilledAtItsCommit(ObjectStore):
+    """Ctrl-C when the manifest is created: `after` it is there, or before."""
+
+    after = False
+
+    def create(self, name, data):
+        if not name.endswith(".manifest.json"):
+            return super().create(name, data)
+        if self.after:
+            super().create(name, data)
+        raise KeyboardInterrupt
+
+
+def test_an_announcement_that_comes_late_undoes_no_other(s3_url, credentials):
+    """Each run has a manifest of its own, and the second run's is there when it is killed."""
+    options = StoreOptions(endpoint_url=s3_url, sync_seconds=0.0)
+    killed = KilledAtItsCommit(Address("s3", BUCKET), "announced-late/", options)
+    texts = ["one", "two", "three"]
+
+    def announcements():
+        names = [name for name, _ in killed.listing(JOB) if "/commit" in name]
+        return {name: killed.read(name) for name in names}
+
+    with pytest.raises(KeyboardInterrupt):
+        run_job(killed, rows_of(texts))
+    late = announcements()
+    assert late
+    killed.after = True
+    with pytest.raises(KeyboardInterrupt):
+        run_job(killed, rows_of(texts))
+    assert set(announcements()) > set(late)
+    for name, data in late.items():
+        killed.replace(name, data)
+    store = ObjectStore(Address("s3", BUCKET), "announced-late/", options)
+    run_job(store, rows_of(texts))
+    assert texts_of(store) == dict(enumerate(texts))
+    assert store.names(JOB) == []

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import re
+import threading
 
 import pytest
 
@@ -11,9 +14,15 @@ import textmill
 from support.command import read_lines, write_lines
 from support.command import textmill as command
 from support.evaluation import demo
+from support.jobs import rows_of, run_job
+from textmill.engines.echo import EchoEngine
 from textmill.errors import OutputError
 from textmill.evaluation.results import Comparison
 from textmill.report.scoring import verdict
+from textmill.report.speed import speed_section
+from textmill.report.values import job_of
+from textmill.storage.memory import MemoryStore
+from textmill.testing.engines import PoisonEngine
 
 
 @pytest.fixture
@@ -42,6 +51,32 @@ def test_the_manifest_says_how_fast_a_run_was_and_how_long_its_texts_are(job):
     lengths = manifest["lengths"]
     assert lengths["rows"] == sum(lengths["input"]["counts"]) == 9
     assert lengths["input"]["max"] == lengths["output"]["max"] == len("text 0 ") * 5
+
+
+def test_the_page_of_a_job_has_its_batches_over_time_and_what_broke_into_it():
+    """Memory runs out for one row and all beside it; a run before ended early."""
+    engine = PoisonEngine(EchoEngine(), lambda request: request.ordinal == 1, error=MemoryError())
+    store, rows = MemoryStore(), rows_of([f"text number {n}" for n in range(50)])
+
+    def full(progress):
+        if progress.rows:
+            raise OutputError("the disk is full")
+
+    with pytest.raises(OutputError, match="full"):
+        run_job(store, rows, on_progress=full)
+    manifest = run_job(store, rows, engine)
+    found = manifest["run"]
+    timeline = found["timeline"]
+    assert sum(timeline["batches"]) == found["batches"]
+    assert sum(timeline["requests"]) == found["requests"]
+    assert sum(timeline["shrunk"]) == found["events"]["shrunk"] > 0
+    assert sum(timeline["padded_tokens"]) > sum(timeline["requests"])
+    assert [one["rows"] for one in found["earlier"]] == [found["resumed_rows"]] != [0]
+    page = str(speed_section(job_of(manifest).run).element())
+    for words in ("Texts per batch", "Tokens, with padding, per batch", "Earlier runs of the job"):
+        assert words in page
+    assert "Dashed: memory ran out, and batches were smaller from then on: " in page
+    assert page.count('class="target"') == 4
 
 
 def test_scores_of_a_job_show_its_counts_and_why_references_have_no_prediction(job):
@@ -212,3 +247,54 @@ def test_a_verdict_knows_which_way_is_better(name, difference, p, said):
         **counts,
     )
     assert verdict(one) == said
+
+
+def pipe_of(path, folder):
+    """A pipe with the file's bytes: opened when somebody reads it."""
+    pipe = folder / "pipe"
+    os.mkfifo(pipe)
+    threading.Thread(target=lambda: pipe.write_bytes(path.read_bytes()), daemon=True).start()
+    return pipe
+
+
+@pytest.mark.parametrize("side", ["predictions", "references", "baseline"])
+def test_what_comes_by_a_pipe_is_shown_and_has_the_digest_of_what_came(job, side):
+    files = {
+        "predictions": job / "out.jsonl",
+        "references": job / "ref.jsonl",
+        "baseline": job / "out.jsonl",
+    }
+    digest = hashlib.sha256(files[side].read_bytes()).hexdigest()
+    pipe = pipe_of(files[side], job)
+    files[side] = pipe
+    scores = textmill.score(**files, report=job / "r.html")
+    page = (job / "r.html").read_text("utf-8")
+    assert f"{pipe} (a pipe)" in page
+    assert digest in page
+    first = scores.records.examples([0])[0]
+    assert first.prediction == first.baseline == "text 0 " * 5
+    assert "text 0 text 0" in re.sub(r"<[^>]*>", "", page)
+
+
+def test_standard_input_is_scored_as_the_file_that_it_came_from(job):
+    data = (job / "out.jsonl").read_bytes()
+    done = command("score", "-", "ref.jsonl", "--report", "p.html", cwd=job, stdin=data)
+    assert done.code == 0, done.err
+    page = (job / "p.html").read_text("utf-8")
+    assert hashlib.sha256(data).hexdigest() in page
+    from_file = command("score", "out.jsonl", "ref.jsonl", "--report", "f.html", cwd=job)
+    cards = [re.findall("<article.*?</article>", text, re.DOTALL)
+             for text in (page, (job / "f.html").read_text("utf-8"))]  # fmt: skip
+    assert from_file.code == 0
+    assert cards[0] == cards[1] != []
+
+
+def test_one_pipe_for_two_files_is_refused(job):
+    done = command("score", "-", "-", cwd=job, stdin=b'{"id": 1, "text": "a"}\n')
+    assert (done.code, "can be read only once" in done.err) == (2, True), done.err
+
+
+def test_a_pipe_of_a_damaged_file_is_named_in_the_message(job):
+    done = command("score", "-", "ref.jsonl", cwd=job, stdin=b'{"id": 0, "text": "a"}\n{"id": 1\n')
+    assert done.code == 2
+    assert "/dev/stdin, line 2: " in done.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 from collections import Counter
 
 import pytest
@@ -22,6 +23,7 @@ from textmill.storage.memory import MemoryStore, When
 from textmill.testing.engines import PoisonEngine
 from textmill.transform.journal import (
     GIVE_UP_AFTER,
+    MAX_EARLIER,
     SPLIT_AFTER,
     BatchDone,
     BatchSplit,
@@ -29,6 +31,7 @@ from textmill.transform.journal import (
     BudgetShrunk,
     Events,
     JobJournal,
+    Progressed,
     RunBegan,
     RunStopped,
     event_line,
@@ -233,3 +236,25 @@ def test_an_engine_elsewhere_ends_no_run(tmp_path):
     log.close()
     assert JobJournal(log, "journal", blame=False).verdict(ALONE) is Verdict.RUN
     log.close()
+
+
+@given(st.lists(st.lists(st.integers(0, 90), max_size=4), max_size=MAX_EARLIER + 20))
+def test_the_last_runs_are_remembered_with_rows_that_never_fall(runs):
+    """A run that resumes counts from 0 again until it has come to where it was."""
+    events = []
+    for at, rows in enumerate(runs):
+        events.append(RunBegan(at=f"{at} begun", host="box", pid=1))
+        for done in rows:
+            counts = {"resumed": 0, "ok": done, "failed": 0, "total": None, "codes": {}}
+            events.append(Progressed(at=f"{at} went on", rows=done, **counts))
+        if at % 2:
+            events.append(RunStopped(at=f"{at} ended"))
+    found = list(history(events).earlier)
+    assert len(found) == min(len(runs), MAX_EARLIER)
+    assert [one.rows for one in found] == [
+        max([0, *itertools.chain(*runs[: at + 1])]) for at in range(len(runs))
+    ][-MAX_EARLIER:]
+    first = len(runs) - len(found)
+    for at, one in enumerate(found, first):
+        last = "ended" if at % 2 else "went on" if runs[at] else "begun"
+        assert (one.began, one.ended) == (f"{at} begun", f"{at} {last}")

@@ -27,27 +27,34 @@ WORDS = st.text("aB cé-1.\n中ไ่", max_size=60)
 ROUGE = RougeScorer(["rouge1"])
 
 
-@given(st.lists(st.tuples(st.floats(0, 5000), st.integers(0, 50), st.integers(0, 900))))
+COUNTED = st.dictionaries(st.sampled_from(["rows", "tokens", "shrunk"]), st.integers(0, 900))
+
+
+@given(st.lists(st.tuples(st.floats(0, 5000), COUNTED)))
 def test_a_timeline_stays_small_and_loses_nothing(events):
-    timeline = Timeline(100.0)
-    now, rows, tokens = 100.0, 0, 0
-    for seconds, more_rows, more_tokens in events:
-        now, rows, tokens = now + seconds, rows + more_rows, tokens + more_tokens
-        timeline.add(now, rows, tokens)
-    assert len(timeline.rows) == len(timeline.tokens) <= MAX_STEPS
-    assert (sum(timeline.rows), sum(timeline.tokens)) == (rows, tokens)
-    assert len(timeline.rows) * timeline.step_seconds >= now - 100.0 or not events
+    timeline, now, totals = Timeline(100.0), 100.0, Counter()
+    for seconds, more in events:
+        now += seconds
+        totals.update(more)
+        timeline.add(now, totals)
+    steps = {len(values) for values in timeline.series.values()}
+    assert len(steps) <= 1
+    assert max(steps, default=0) <= MAX_STEPS
+    assert {name: sum(values) for name, values in timeline.series.items()} == totals
+    assert all(count * timeline.step_seconds >= now - 100.0 for count in steps)
 
 
 def test_a_timeline_has_rows_where_they_were_finished():
     timeline = Timeline(0.0)
     for at, rows in ((0.1, 1), (0.6, 3), (1.7, 4)):
-        timeline.add(at, rows, 10 * rows)
+        timeline.add(at, {"rows": rows, "tokens": 10 * rows} | ({"shrunk": 1} if rows > 3 else {}))
     assert timeline.as_dict() == {
-        **{"step_seconds": 0.5, "rows": [1, 2, 0, 1], "tokens": [10, 20, 0, 10]}
+        **{"step_seconds": 0.5, "rows": [1, 2, 0, 1], "tokens": [10, 20, 0, 10]},
+        "shrunk": [0, 0, 0, 1],
     }
-    timeline.add(60.2, 5, 50)
-    assert (timeline.step_seconds, timeline.rows[:3], timeline.rows[60]) == (1.0, [3, 1, 0], 1)
+    timeline.add(60.2, {"rows": 5})
+    assert timeline.step_seconds == 1.0
+    assert (timeline.series["rows"][:3], timeline.series["rows"][60]) == ([3, 1, 0], 1)
 
 
 @given(st.dictionaries(st.integers(0, 100_000), st.integers(1, 50), min_size=1))
@@ -112,11 +119,26 @@ def test_places_are_rising_and_hold_those_with_texts(total, texts, most):
     assert len(places) == total if total <= most else len(places) <= most
 
 
-@given(st.lists(st.integers(-(2**52), 2**52) | st.just("a<b"), unique=True, min_size=1))
-def test_ids_come_out_as_they_went_in(ids):
+def as_a_browser_reads(text):
+    """Numbers of a page's data: JavaScript knows no other than float64."""
+    return json.loads(zlib.decompress(base64.b64decode(text)), parse_int=float)
+
+
+EDGES = st.sampled_from([sign * 2**power for power in (52, 53, 63, 64) for sign in (1, -1)])
+
+
+@given(
+    st.lists(
+        st.integers(-(2**70), 2**70) | st.builds(int.__add__, EDGES, st.integers(-3, 3)),
+        unique=True,
+        min_size=1,
+    )
+    | st.lists(st.integers(-(2**52), 2**52) | st.just("a<b"), unique=True, min_size=1)
+)
+def test_ids_come_out_of_a_browser_as_they_went_in(ids):
     found = packed({}, ids, np.arange(len(ids)), len(ids), 10**6)
-    data = json.loads(zlib.decompress(base64.b64decode(found.packed)))
-    back = data["ids"] if "ids" in data else list(accumulate(data["id_steps"]))
+    data = as_a_browser_reads(found.packed)
+    back = data["ids"] if "ids" in data else [int(one) for one in accumulate(data["id_steps"])]
     assert [str(one) for one in back] == [str(one) for one in ids]
     assert list(accumulate(data["steps"])) == list(range(len(ids)))
 

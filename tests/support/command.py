@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
+
+from support.waiting import wait_for
 
 SOURCE = Path(__file__).parents[2] / "src"
 
@@ -76,10 +79,39 @@ def start_run(source: str | Path, output: Path, *flags: str) -> subprocess.Popen
 
 
 def wait_for_parts(process: subprocess.Popen[bytes], output: Path, count: int) -> None:
-    """Return when the job has begun so many windows, or has ended."""
+    """Return when the job has begun so many windows; fails the test if it ends before."""
     parts = output.with_name(output.name + ".job") / "parts"
-    while process.poll() is None and len(list(parts.glob("*"))) < count:
-        time.sleep(0.002)
+    wait_while_it_runs(process, lambda: len(list(parts.glob("*"))) >= count)
+
+
+def wait_while_it_runs(process: subprocess.Popen[bytes], condition: Callable[[], object]) -> None:
+    """Return when the condition is true; fails the test if the process ends before."""
+
+    def is_so() -> object:
+        assert process.poll() is None, f"it ended, with {process.returncode}, before that was so"
+        return condition()
+
+    wait_for(is_so, every=0.002)
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """Fails the test if the process had ended by itself."""
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+
+
+@contextmanager
+def held(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Stops the process for a while; fails the test if it had ended."""
+    process.send_signal(signal.SIGSTOP)
+    seen = os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+    assert seen is not None
+    assert seen.si_code == os.CLD_STOPPED, "it ended before it could be stopped"
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGCONT)
 
 
 def write_lines(path: Path, *rows: Any) -> Path:

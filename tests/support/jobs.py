@@ -14,6 +14,7 @@ from textmill.errors import ErrorCode
 from textmill.params.precedence import Resolver
 from textmill.records.writers import JsonlWriter
 from textmill.storage.base import Store
+from textmill.telemetry import Notes
 from textmill.transform.commit import OutputPlan
 from textmill.transform.execute import Executed, OnProgress, Worker, execute
 from textmill.transform.job import JobFolder
@@ -111,6 +112,7 @@ def _execute(
     tokenizer = EchoTokenizer()
     preparer = Preparer(resolver, tokenizer, engine, max_input_tokens=None, truncate=False)
     made: dict[str, Any] = {}
+    notes = Notes()
 
     def manifest(executed: Executed) -> dict[str, Any]:
         made.update(
@@ -121,21 +123,24 @@ def _execute(
                 capabilities=engine.capabilities,
                 command=None,
                 notes=(),
+                events=notes.counts,
             )
         )
         return made
 
-    execute(
-        job,
-        folder,
-        Worker(engine=engine, tokenizer=tokenizer, preparer=preparer, maker=maker),
-        [list(rows)],
-        OutputPlan(open_writer=lambda _: JsonlWriter()),
-        budget=budget,
-        total=total,
-        on_progress=on_progress,
-        describe=manifest,
-    )
+    with notes:
+        execute(
+            job,
+            folder,
+            Worker(engine=engine, tokenizer=tokenizer, preparer=preparer, maker=maker),
+            [list(rows)],
+            OutputPlan(open_writer=lambda _: JsonlWriter()),
+            budget=budget,
+            total=total,
+            on_progress=on_progress,
+            events=notes.counts,
+            describe=manifest,
+        )
     return json.loads(json.dumps(made, default=lambda value: getattr(value, "name", str(value))))
 
 

@@ -10,6 +10,7 @@ import pytest
 from support.evaluation import write_rows
 from textmill.errors import InputError
 from textmill.evaluation.fields import id_fields, id_key
+from textmill.evaluation.files import RowFile
 from textmill.evaluation.join import Counts, Join, State, errors_beside
 from textmill.evaluation.references import References
 
@@ -19,13 +20,13 @@ class Joined:
 
     def __init__(self, folder: Path, predictions: list[Any], references: list[Any], **how: Any):
         wanted = References(
-            write_rows(folder / "ref.jsonl", references),
+            [RowFile(write_rows(folder / "ref.jsonl", references))],
             id_field=how.pop("ref_id", "id"),
             field=how.pop("ref", None),
             source=how.pop("source", None),
             by=how.pop("by", ()),
         )
-        found = write_rows(folder / "predict.jsonl", predictions)
+        found = RowFile(write_rows(folder / "predict.jsonl", predictions))
         self.join = Join(found, wanted, id_field=how.pop("id", "id"), field=how.pop("pred", None))
         self.pairs = [(place, text, *wanted[place].references) for place, text in self.join]
 

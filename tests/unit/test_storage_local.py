@@ -54,3 +54,24 @@ def test_a_missing_folder_is_named_and_not_what_would_be_in_it(tmp_path: Path) -
         with pytest.raises(OutputError) as caught:
             work("out.jsonl.job/lock")
         assert caught.value.message == f"there is no folder {tmp_path / 'missing'}"
+
+
+def test_links_are_followed_to_files_of_the_user_but_not_where_a_folder_is_cleared(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "far").mkdir()
+    for name in ("result", "precious"):
+        (tmp_path / "far" / name).write_text("there")
+    store = LocalStore(tmp_path)
+    store.replace("job/rows", b"x")
+    (tmp_path / "out").symlink_to("far/result")
+    (tmp_path / "job" / "link").symlink_to("../far/precious")
+    assert not store.create("out", b"new"), "there is a file"
+    store.remove("out")
+    assert not (tmp_path / "far" / "result").exists()
+    assert store.create("out", b"new")
+    assert (tmp_path / "far" / "result").read_bytes() == b"new"
+    assert sorted(path.name for path in (tmp_path / "far").iterdir()) == ["precious", "result"]
+    store.clear("job/")
+    assert not (tmp_path / "job").exists()
+    assert (tmp_path / "far" / "precious").read_text() == "there"

@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from textmill.api.reporting import check_page, job_report, write_page
+from textmill.api.job_report import job_report
+from textmill.api.pages import check_page, write_page
 from textmill.api.stores import store_options
 from textmill.catalog.fetch import Transfer
 from textmill.engines.isolated import DEFAULT_TIMEOUT_S

@@ -2,41 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from textmill.api.reporting import check_page, command_line, score_report, write_page
+from textmill.api.pages import check_page, write_page
+from textmill.api.score_report import score_report
 from textmill.catalog.datasets import expand_folder, fetch_dataset, is_dataset
 from textmill.catalog.fetch import Transfer
 from textmill.catalog.hub import Hub
 from textmill.errors import InputError
+from textmill.evaluation.files import Files, RowFile, refuse_pipes_named_twice
+from textmill.evaluation.options import (
+    HOW,
+    SIDES,
+    How,
+    Mean,
+    Missing,
+    Sides,
+    Tokenizer,
+    beyond_default,
+)
 from textmill.evaluation.results import Scores
-from textmill.evaluation.score import How, Mean, Missing, Sides, evaluate
-from textmill.evaluation.tokens import DEFAULT_TOKENIZER
+from textmill.evaluation.score import evaluate
 from textmill.settings import read_settings
 from textmill.storage.opening import is_url
+
+FLAGS = {"metrics": "metric"}
+"""The flags whose names differ from the options'."""
 
 
 def score(
     predictions: Path | str,
     references: Path | str | Sequence[Path | str],
     *,
-    on: str = "id",
-    pred: str | None = None,
-    ref: str | None = None,
-    source: str | None = None,
-    metrics: Sequence[str] | None = None,
-    stemmer: bool = False,
-    tokenizer: str = "rouge-score",
+    on: str = SIDES.on,
+    pred: str | None = SIDES.pred,
+    ref: str | None = SIDES.ref,
+    source: str | None = SIDES.source,
+    metrics: Sequence[str] | None = HOW.metrics,
+    stemmer: bool = HOW.stemmer,
+    tokenizer: Tokenizer = HOW.tokenizer,
     baseline: Path | str | None = None,
-    baseline_pred: str | None = None,
-    by: Sequence[str] = (),
-    missing: Missing = "zero",
-    mean: Mean = "exact",
-    samples: int = 1000,
-    seed: int = 12345,
+    baseline_pred: str | None = SIDES.baseline_pred,
+    by: Sequence[str] = SIDES.by,
+    missing: Missing = HOW.missing,
+    mean: Mean = HOW.mean,
+    samples: int = HOW.samples,
+    seed: int = HOW.seed,
     report: Path | str | None = None,
     offline: bool = False,
     home: Path | None = None,
@@ -44,9 +60,10 @@ def score(
 ) -> Scores:
     """Score the predictions of one file against references, joined by id.
 
-    Files are JSON Lines, CSV, TSV, Parquet or OpenAI's answers, as `run` writes them. references: a
-    file or several, a folder of Parquet files, or a data set on a hub,
-    `hf://datasets/ORG/NAME[@REVISION][/PATH]`.
+    Files are JSON Lines, CSV, TSV, Parquet or OpenAI's answers, as `run` writes them; a pipe is put
+    down in a temporary file.
+    references: a file or several, a folder of Parquet files, or a data set on a hub,
+        `hf://datasets/ORG/NAME[@REVISION][/PATH]`.
     on: the field that joins them; `PREDFIELD=REFFIELD` where the names differ.
     pred: the field of a prediction, text or a list of which the first counts. Default: the first
         of generated_texts, generated_text, text and prediction that there is, else the only text.
@@ -78,58 +95,65 @@ def score(
     _refuse_stores([predictions, *([baseline] if baseline else []), *given])
     if report:
         check_page(report)
-    files: list[Path] = []
-    for one in map(str, given):
-        if is_dataset(one):
-            home = home or read_settings().home
-            hub = Hub(offline=offline or read_settings().offline)
-            files += map(Path, fetch_dataset(one, home=home, hub=hub, progress=on_transfer).files)
-        else:
-            files += map(Path, expand_folder(Path(one)) if Path(one).is_dir() else [one])
-    scores = evaluate(
-        Path(predictions),
-        files,
-        baseline=Path(baseline) if baseline else None,
-        sides=Sides(on=on, pred=pred, baseline_pred=baseline_pred, ref=ref, source=source, by=by),
-        how=How(
-            metrics=metrics,
-            stemmer=stemmer,
-            tokenizer=tokenizer,
-            missing=missing,
-            mean=mean,
-            samples=samples,
-            seed=seed,
-        ),
+    files = Files(
+        RowFile(predictions),
+        RowFile(baseline) if baseline else None,
+        _on_this_machine(given, offline=offline, home=home, on_transfer=on_transfer),
     )
+    refuse_pipes_named_twice(files.all())
+    sides = Sides(
+        on=on, pred=pred, baseline_pred=baseline_pred, ref=ref, source=source, by=tuple(by)
+    )
+    how = How(
+        metrics=metrics,
+        stemmer=stemmer,
+        tokenizer=tokenizer,
+        missing=missing,
+        mean=mean,
+        samples=samples,
+        seed=seed,
+    )
+    scores = evaluate(files, sides=sides, how=how)
     scores = msgspec.structs.replace(scores, references=", ".join(map(str, given)))
     if report:
-        flags = {
-            "on": (on, "id"),
-            "pred": (pred, None),
-            "ref": (ref, None),
-            "source": (source, None),
-            "metric": (metrics, None),
-            "stemmer": (stemmer, False),
-            "tokenizer": (tokenizer, DEFAULT_TOKENIZER),
-            "baseline": (baseline, None),
-            "baseline_pred": (baseline_pred, None),
-            "by": (tuple(by), ()),
-            "missing": (missing, "zero"),
-            "mean": (mean, "exact"),
-            "samples": (samples, 1000),
-            "seed": (seed, 12345),
-            "report": (report, None),
-        }
-        from textmill.evaluation.highlight import Overlap
-
-        page = score_report(
-            scores,
-            [Path(predictions), *([Path(baseline)] if baseline else []), *files],
-            overlap=Overlap(tokenizer, stemmer=stemmer),
-            command=command_line(["score", str(predictions), *map(str, given)], flags),
-        )
-        write_page(report, page)
+        named = ["score", str(predictions), *map(str, given)]
+        flags = {**beyond_default(sides), **beyond_default(how), "baseline": baseline}
+        again = _command_line(named, {**flags, "report": report})
+        write_page(report, score_report(scores, files.all(), how=how, command=again))
     return scores
+
+
+def _command_line(verb: Sequence[str], options: Mapping[str, Any]) -> str:
+    """What to type in a shell; options that are None are left out."""
+    words = ["textmill", *verb]
+    for name, value in options.items():
+        flag = "--" + FLAGS.get(name, name).replace("_", "-")
+        if value is True:
+            words.append(flag)
+        elif isinstance(value, Sequence) and not isinstance(value, str):
+            words += [word for one in value for word in (flag, str(one))]
+        elif value is not None:
+            words += [flag, str(value)]
+    return shlex.join(words)
+
+
+def _on_this_machine(
+    references: Sequence[Path | str],
+    *,
+    offline: bool,
+    home: Path | None,
+    on_transfer: Callable[[Transfer], None] | None,
+) -> list[RowFile]:
+    """The files of references, those of data sets downloaded."""
+    files: list[Path | str] = []
+    for one in map(str, references):
+        if is_dataset(one):
+            hub = Hub(offline=offline or read_settings().offline)
+            there = home or read_settings().home
+            files += fetch_dataset(one, home=there, hub=hub, progress=on_transfer).files
+        else:
+            files += expand_folder(Path(one)) if Path(one).is_dir() else [one]
+    return [RowFile(one) for one in files]
 
 
 def _refuse_stores(files: Sequence[Path | str]) -> None:

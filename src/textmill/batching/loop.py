@@ -171,7 +171,9 @@ class Loop:
         *,
         journal: Journal | None = None,
         clock: Clock | None = None,
+        stats: LoopStats | None = None,
     ) -> None:
+        """stats: what is counted as it happens, by default a fresh one."""
         self._source, self._scheduler, self._engine, self._sink = source, scheduler, engine, sink
         self._journal = journal or NoJournal()
         self._clock = clock or RealClock()
@@ -179,7 +181,7 @@ class Loop:
         self._idle_since = 0.0
         self._ended = False
         self._wakes = self._wakes_spent = 0
-        self.stats = LoopStats()
+        self.stats = stats or LoopStats()
 
     def run(self) -> LoopStats:
         """Until the source has ended and every request has its outcome."""

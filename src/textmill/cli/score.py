@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from cyclopts import Parameter
+
+from textmill.evaluation.options import HOW, SIDES, Mean, Missing, Tokenizer
 
 Flag = Parameter(negative=())
 Names = Annotated[list[str] | None, Parameter(negative=())]
@@ -16,20 +18,20 @@ def score(
     predictions: Path,
     references: str,
     *,
-    on: str = "id",
-    pred: str | None = None,
-    ref: str | None = None,
-    source: str | None = None,
+    on: str = SIDES.on,
+    pred: str | None = SIDES.pred,
+    ref: str | None = SIDES.ref,
+    source: str | None = SIDES.source,
     metric: Names = None,
-    stemmer: Annotated[bool, Flag] = False,
-    tokenizer: Literal["rouge-score", "unicode", "cjk"] = "rouge-score",
+    stemmer: Annotated[bool, Flag] = HOW.stemmer,
+    tokenizer: Tokenizer = HOW.tokenizer,
     baseline: Path | None = None,
-    baseline_pred: str | None = None,
+    baseline_pred: str | None = SIDES.baseline_pred,
     by: Names = None,
-    missing: Literal["zero", "skip", "fail"] = "zero",
-    mean: Literal["exact", "bootstrap-median"] = "exact",
-    samples: int = 1000,
-    seed: int = 12345,
+    missing: Missing = HOW.missing,
+    mean: Mean = HOW.mean,
+    samples: int = HOW.samples,
+    seed: int = HOW.seed,
     json: Annotated[bool, Flag] = False,
     report: Path | None = None,
     offline: Annotated[bool, Flag] = False,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,18 +32,6 @@ class Two:
         self.theirs = theirs
         self.both = ours.counted & theirs.counted
 
-    def bootstrap_differences(self, records: Mask, draws: Draws) -> dict[str, Floats]:
-        """Of each metric, the difference over `samples` sets drawn from `records` for both."""
-        parts = {
-            name: np.hstack([side.decisive(name, records) for side in (self.ours, self.theirs)])
-            for name in self.ours.metrics
-        }
-        drawn = {}
-        for name, sums in bootstrap_sums(parts, draws).items():
-            ours, theirs = np.split(sums, 2, axis=1)
-            drawn[name] = self._difference(name, ours, theirs, records)
-        return drawn
-
     def swapped_differences(self, records: Mask, draws: Draws) -> dict[str, Floats]:
         """Of each metric, the difference after each of `trials` swaps within `records`."""
         ours, theirs = self.ours, self.theirs
@@ -61,14 +49,51 @@ class Two:
             for name, moved in swapped_sums(parts, draws).items()
         }
 
+    def paired(self, name: str, records: Mask) -> Floats:
+        """Of some records, the numbers that decide the value: ours and theirs side by side."""
+        return np.hstack([side.decisive(name, records) for side in (self.ours, self.theirs)])
+
+    def paired_difference(self, name: str, sums: Floats, records: Mask) -> Floats:
+        """What follows from sums of such rows over as many records as in `records`."""
+        ours, theirs = np.split(sums, 2, axis=1)
+        return self._difference(name, ours, theirs, records)
+
     def _difference(self, name: str, ours: Floats, theirs: Floats, records: Mask) -> Floats:
         return self.ours.values_of(name, ours, records) - self.ours.values_of(name, theirs, records)
 
 
-def compare(two: Two, ids: Sequence[Any], draws: Draws) -> tuple[Comparison, ...]:
-    """Each metric over the records that count in both, at least one."""
+class Drawn(NamedTuple):
+    """Of each metric, what it gives over each of `samples` sets of records; empty without samples.
+
+    values: our system's. differences: from the other's over the same sets; empty without one.
+    """
+
+    values: Mapping[str, Floats]
+    differences: Mapping[str, Floats]
+
+
+def drawn(ours: Measured, two: Two | None, records: Mask, draws: Draws) -> Drawn:
+    """Draws sets from `records`, at least one, once for all that follows from them."""
+    if not draws.samples:
+        return Drawn({}, {})
+    parts = {(name, "alone"): ours.decisive(name, records) for name in ours.metrics}
+    if two:
+        parts |= {(name, "paired"): two.paired(name, records) for name in ours.metrics}
+    sums = bootstrap_sums(parts, draws)
+    values = {name: ours.values_of(name, sums[name, "alone"], records) for name in ours.metrics}
+    if two is None:
+        return Drawn(values, {})
+    return Drawn(
+        values,
+        {name: two.paired_difference(name, sums[name, "paired"], records) for name in values},
+    )
+
+
+def compare(
+    two: Two, ids: Sequence[Any], drawn: Mapping[str, Floats], draws: Draws
+) -> tuple[Comparison, ...]:
+    """Each metric over the records that count in both, at least one. drawn: differences there."""
     swapped = two.swapped_differences(two.both, draws)
-    drawn = two.bootstrap_differences(two.both, draws) if draws.samples else {}
     return tuple(
         _comparison(two, name, drawn.get(name), swapped[name], ids) for name in two.ours.metrics
     )

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from textmill.errors import ErrorCode, InputError, InvariantError
 from textmill.evaluation.fields import field_value, key_of, not_text, only_text_field
+from textmill.evaluation.files import RowFile
 from textmill.evaluation.references import References
 from textmill.evaluation.rows import Row, read_rows
 from textmill.words import written
@@ -76,7 +77,7 @@ class Join:
 
     def __init__(
         self,
-        path: Path,
+        file: RowFile,
         references: References,
         *,
         id_field: str = "id",
@@ -84,11 +85,12 @@ class Join:
     ) -> None:
         """`field` holds the prediction; by default the first of `PREDICTION_FIELDS` that the
         first row has, else the only field that is text and not the id."""
-        self.path = path
+        self.path = file.path
         self.states = bytearray(len(references))
         self.field = field
         self.several = 0
         self.repeats: tuple[int, int] | None = None
+        self._file = file
         self._references = references
         self._id_field = id_field
         self._lines = array("q", bytes(8 * len(references)))
@@ -99,7 +101,7 @@ class Join:
 
     def __iter__(self) -> Iterator[Pair]:
         stranger: Row | None = None
-        for row in read_rows(self.path):
+        for row in self._file.rows():
             where = f"{self.path}, line {row.line}"
             failure = self._failure(row)
             if failure and row.value.get(self._id_field) is None:
@@ -124,7 +126,7 @@ class Join:
 
     def again(self) -> Join:
         """A fresh join of the same files, to go through once more."""
-        return Join(self.path, self._references, id_field=self._id_field, field=self.field)
+        return Join(self._file, self._references, id_field=self._id_field, field=self.field)
 
     @property
     def counts(self) -> Counts:

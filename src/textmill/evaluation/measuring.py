@@ -13,7 +13,6 @@ from textmill.errors import InputError
 from textmill.evaluation.base import Block, Floats, Metric
 from textmill.evaluation.join import Join, Pair, State
 from textmill.evaluation.references import References
-from textmill.evaluation.resampling import Draws, bootstrap_sums
 from textmill.evaluation.tokens import is_foreign
 from textmill.words import written
 
@@ -63,7 +62,7 @@ class Measured:
 
     def sums(self, name: str, records: Mask) -> Floats:
         """The numbers of some records, summed exactly and rounded once: in any order the same."""
-        return np.array([math.fsum(column) for column in self.rows[name][records].T.tolist()])
+        return _exact_sums(self.rows[name][records])
 
     def value(self, name: str, records: Mask) -> float:
         """The value over some records, at least one."""
@@ -75,19 +74,11 @@ class Measured:
 
     def decisive_sums(self, name: str, records: Mask) -> Floats:
         """The sums of these numbers, exact."""
-        return self.sums(name, records)[self.metrics[name].decisive(name)]
+        return _exact_sums(self.decisive(name, records))
 
     def values_of(self, name: str, sums: Floats, records: Mask) -> Floats:
         """The value of each sum over as many records as in `records`."""
         return self.metrics[name].values(name, sums, int(records.sum()))
-
-    def drawn_values(self, records: Mask, draws: Draws) -> dict[str, Floats]:
-        """Of each metric, the value over each of `samples` sets drawn from `records`."""
-        parts = {name: self.decisive(name, records) for name in self.metrics}
-        return {
-            name: self.values_of(name, sums, records)
-            for name, sums in bootstrap_sums(parts, draws).items()
-        }
 
     def _measure(self, pairs: list[Pair], *, answered: bool) -> None:
         places = [pair.place for pair in pairs]
@@ -109,6 +100,10 @@ def _empty_rows(families: Iterable[Metric], records: int) -> dict[str, Floats]:
         for metric in families
         for name, width in metric.widths().items()
     }
+
+
+def _exact_sums(rows: Floats) -> Floats:
+    return np.array([math.fsum(column) for column in rows.T.tolist()])
 
 
 def _blocks(pairs: Iterable[Pair]) -> Iterator[list[Pair]]:

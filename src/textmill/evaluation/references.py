@@ -19,7 +19,8 @@ from textmill.evaluation.fields import (
     not_text,
     only_text_field,
 )
-from textmill.evaluation.rows import Row, read_rows
+from textmill.evaluation.files import RowFile
+from textmill.evaluation.rows import Row
 from textmill.evaluation.spool import Spool
 from textmill.words import written
 
@@ -66,7 +67,7 @@ class References:
 
     def __init__(
         self,
-        paths: Path | Sequence[Path],
+        files: Sequence[RowFile],
         *,
         id_field: str = "id",
         field: str | None = None,
@@ -75,7 +76,7 @@ class References:
     ) -> None:
         """`field` holds the text, or the texts as a list; by default the only field that is text
         and not the id, the source or a column of `by`."""
-        self.paths = [paths] if isinstance(paths, Path) else list(paths)
+        self.files = files
         self.ids: list[Any] = []
         self.places: dict[Hashable, int] = {}
         self.field = field or ""
@@ -89,10 +90,10 @@ class References:
         self._texts = Spool()
         self._lines = array("q")
         self._starts: list[int] = []
-        for path in self.paths:
+        for file in files:
             self._starts.append(len(self.ids))
-            for row in read_rows(path):
-                self._add(row, path)
+            for row in file.rows():
+                self._add(row, file.path)
         if not self.ids:
             raise InputError(f"{self.label}: no references in it")
 
@@ -107,7 +108,7 @@ class References:
     @property
     def label(self) -> str:
         """The files, for messages."""
-        return ", ".join(map(str, self.paths))
+        return ", ".join(map(str, self.files))
 
     @property
     def per_record(self) -> str:
@@ -151,7 +152,7 @@ class References:
         self._lines.append(row.line)
 
     def _repeated(self, row: Row, path: Path, place: int) -> InputError:
-        earlier = self.paths[bisect_right(self._starts, place) - 1]
+        earlier = self.files[bisect_right(self._starts, place) - 1].path
         if earlier == path:
             return duplicate(row, self._id_field, path, self._lines[place])
         return InputError(

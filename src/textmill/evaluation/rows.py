@@ -33,57 +33,59 @@ class Row(NamedTuple):
     untyped: bool = False
 
 
-def read_rows(path: Path) -> Iterator[Row]:
+def read_rows(path: Path, label: str | None = None) -> Iterator[Row]:
     """The rows of a file, in any format that a job writes; plain, gzip or zstd, told by its first
     bytes. `line` is the line on which a row begins, of Parquet the row's number.
 
     CSV and TSV are told by their names. Blank lines are skipped. JSON Lines whose first key is in
     single quotes are Python dicts, not JSON (SageMaker writes its results so), and are read as
     Python literals throughout. Raises `InputError`, naming the line, for anything else, for lines
-    over 64 MiB and for what cannot be read or unpacked.
+    over 64 MiB and for what cannot be read or unpacked. label: what messages call the file, by
+    default its path; a table's name.
     """
-    if _is_parquet(path):
-        yield from _parquet_rows(path)
-    elif delimiter := _delimiter(path):
-        yield from _table_rows(path, delimiter)
+    label = label or str(path)
+    if _is_parquet(path, label):
+        yield from _parquet_rows(path, label)
+    elif delimiter := _delimiter(path, label):
+        yield from _table_rows(path, label, delimiter)
     else:
-        yield from _json_rows(path)
+        yield from _json_rows(path, label)
 
 
-def _json_rows(path: Path) -> Iterator[Row]:
+def _json_rows(path: Path, label: str) -> Iterator[Row]:
     parse: Callable[[bytes], Any] | None = None
-    for number, line in _lines(path):
+    for number, line in _lines(path, label):
         if is_blank(line):
             continue
         if parse is None:
             parse = _literal if line.lstrip().startswith(b"{'") else _json
-        value = _object(line, parse, f"{path}, line {number}")
+        value = _object(line, parse, f"{label}, line {number}")
         if is_answer(value):
             yield Row(number, result_of_answer(value), untyped=True)
         else:
             yield Row(number, value)
 
 
-def _delimiter(path: Path) -> bytes | None:
+def _delimiter(path: Path, label: str) -> bytes | None:
     """What stands between the cells of a table; None for JSON, whatever its name."""
     from textmill.records.formats import BOM, DELIMITERS, HEAD_BYTES, check_kind, detect_input
 
-    format_ = detect_input(path.name, b"")
+    format_ = detect_input(Path(label).name, b"")
     if format_ not in DELIMITERS or not path.is_file():  # a pipe can be read but once
         return None
-    with open_input(str(path)) as stream:
+    with open_input(str(path), label) as stream:
         head = stream.read(HEAD_BYTES)
-    check_kind(str(path), head)
+    check_kind(label, head)
     return None if head.removeprefix(BOM).lstrip().startswith(b"{") else DELIMITERS[format_]
 
 
-def _table_rows(path: Path, delimiter: bytes) -> Iterator[Row]:
-    with open_input(str(path)) as stream:
-        rows = read_table_values(stream, delimiter, str(path), max_row_bytes=MAX_LINE_BYTES)
+def _table_rows(path: Path, label: str, delimiter: bytes) -> Iterator[Row]:
+    with open_input(str(path), label) as stream:
+        rows = read_table_values(stream, delimiter, label, max_row_bytes=MAX_LINE_BYTES)
         for line, cells in rows:
             names = [*cells]
             if len(names) == 1 and (mark := other_mark(names[0], besides=delimiter.decode())):
-                raise InputError(f"{path}: its columns are separated by {mark[0]}", hint=mark[1])
+                raise InputError(f"{label}: its columns are separated by {mark[0]}", hint=mark[1])
             value = {name: msgspec.json.decode(cell) for name, cell in cells.items()}
             yield Row(line, _with_all_texts(value), untyped=True)
 
@@ -100,27 +102,27 @@ def _with_all_texts(value: dict[str, Any]) -> dict[str, Any]:
     return {**value, "generated_texts": texts}
 
 
-def _is_parquet(path: Path) -> bool:
-    with input_errors(str(path)):
+def _is_parquet(path: Path, label: str) -> bool:
+    with input_errors(label):
         if not path.is_file():
             return False
         with path.open("rb") as stream:
             return stream.read(4) in MAGIC
 
 
-def _parquet_rows(path: Path) -> Iterator[Row]:
-    with input_errors(str(path)), path.open("rb") as stream:
-        for number, columns in read_parquet_values(stream, str(path)):
+def _parquet_rows(path: Path, label: str) -> Iterator[Row]:
+    with input_errors(label), path.open("rb") as stream:
+        for number, columns in read_parquet_values(stream, label):
             decoded = {name: msgspec.json.decode(value) for name, value in columns.items()}
             yield Row(number, decoded)
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    with open_input(str(path)) as stream:
+def _lines(path: Path, label: str) -> Iterator[tuple[int, bytes]]:
+    with open_input(str(path), label) as stream:
         for block in read_lines(stream, max_line_bytes=MAX_LINE_BYTES):
             if isinstance(block, LongLine):
                 raise InputError(
-                    f"{path}, line {block.number}: longer than {MAX_LINE_BYTES >> 20} MiB",
+                    f"{label}, line {block.number}: longer than {MAX_LINE_BYTES >> 20} MiB",
                     hint="JSON Lines has one object a line; is this another format?",
                 )
             yield from enumerate(block.lines, block.first)

@@ -2,98 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
-
-from msgspec import Struct
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from textmill import __version__
-from textmill.errors import InputError, ParameterError
-from textmill.evaluation.base import ROUGE_TYPES
+from textmill.errors import InputError
+from textmill.evaluation.base import ROUGE_TYPES, Floats
 from textmill.evaluation.fields import id_fields
+from textmill.evaluation.files import Files, RowFile
 from textmill.evaluation.join import Join
 from textmill.evaluation.metrics import make_metrics, metric_names
+from textmill.evaluation.options import How, Sides
 from textmill.evaluation.references import References
 from textmill.evaluation.results import Baseline, Score, Scores
 from textmill.evaluation.tokens import DEFAULT_TOKENIZER
 from textmill.words import counted
 
 if TYPE_CHECKING:
-    from textmill.evaluation.comparing import Two
+    from textmill.evaluation.comparing import Drawn, Two
     from textmill.evaluation.measuring import Measured
     from textmill.evaluation.resampling import Draws, Triple
 
-Mean = Literal["exact", "bootstrap-median"]
-Missing = Literal["zero", "skip", "fail"]
-MAX_SEED = 2**32 - 1
 
-
-class How(Struct, frozen=True, kw_only=True):
-    """All that decides the numbers besides the files.
-
-    metrics: any of `METRICS`; None for `DEFAULT_METRICS`, with a source copy_rate too.
-    stemmer: compare the stems of English words. tokenizer: one of `TOKENIZERS`.
-    missing: references without a prediction score 0, are left out, or are refused.
-    mean: `bootstrap-median` gives ROUGE as `evaluate` does.
-    samples: sets of records drawn for intervals; 0 for none. seed: where drawing starts.
-    """
-
-    metrics: Sequence[str] | None = None
-    stemmer: bool = False
-    tokenizer: str = DEFAULT_TOKENIZER
-    missing: Missing = "zero"
-    mean: Mean = "exact"
-    samples: int = 1000
-    seed: int = 12345
-
-    def check(self) -> None:
-        """Raises `ParameterError` for what cannot be; metrics and tokenizer are checked later."""
-        for name, value, allowed in (
-            ("missing", self.missing, get_args(Missing)),
-            ("mean", self.mean, get_args(Mean)),
-        ):
-            if value not in allowed:
-                raise ParameterError(name, value, f"is none of {', '.join(allowed)}")
-        if self.samples < 0:
-            raise ParameterError("samples", self.samples, "must be 0 or more")
-        if not 0 <= self.seed <= MAX_SEED:
-            raise ParameterError("seed", self.seed, f"must be from 0 to {MAX_SEED}")
-        if self.mean != "exact" and not self.samples:
-            raise ParameterError("samples", 0, "mean=bootstrap-median needs samples")
-
-    def draws(self) -> Draws:
-        """What of it decides the draws."""
-        from textmill.evaluation.resampling import Draws
-
-        return Draws(samples=self.samples, seed=self.seed)
-
-
-class Sides(Struct, frozen=True, kw_only=True):
-    """The fields that are read.
-
-    on: the id; `PREDFIELD=REFFIELD` where the names differ. pred, baseline_pred: the predictions'
-    text, None to look for it. ref: the references' text or texts, None for the only text.
-    source: the text the model was given, in the references. by: the references' columns to slice
-    by.
-    """
-
-    on: str = "id"
-    pred: str | None = None
-    baseline_pred: str | None = None
-    ref: str | None = None
-    source: str | None = None
-    by: Sequence[str] = ()
-
-
-def evaluate(
-    predictions: Path,
-    references: Sequence[Path],
-    *,
-    baseline: Path | None,
-    sides: Sides,
-    how: How,
-) -> Scores:
+def evaluate(files: Files, *, sides: Sides, how: How) -> Scores:
     """Score the predictions of one file, and compare them with those of another.
 
     Raises `InputError` for files that cannot be read or joined, `ParameterError` for what `how`
@@ -109,37 +40,68 @@ def evaluate(
 
     prediction_id, reference_id = id_fields(sides.on)
     wanted = References(
-        references, id_field=reference_id, field=sides.ref, source=sides.source, by=sides.by
+        files.references, id_field=reference_id, field=sides.ref, source=sides.source, by=sides.by
     )
 
-    def measured(path: Path, field: str | None) -> Measured:
-        join = Join(path, wanted, id_field=prediction_id, field=field)
+    def measured(file: RowFile, field: str | None) -> Measured:
+        join = Join(file, wanted, id_field=prediction_id, field=field)
         return Measured(metrics, join, wanted, how.missing)
 
-    ours = measured(predictions, sides.pred)
+    ours, baseline = measured(files.predictions, sides.pred), files.baseline
     two = Two(ours, measured(baseline, sides.baseline_pred or sides.pred)) if baseline else None
+    values, differences = _drawn(ours, two, _draws(how))
     return Scores(
-        predictions=str(predictions),
+        predictions=str(files.predictions),
         references=wanted.label,
         pred=ours.join.field,
         ref=wanted.field,
         missing=how.missing,
-        scores=_scores(ours, wanted, how),
+        scores=_scores(ours, wanted, how, values),
         counts=ours.join.counts,
         failures=ours.join.failures,
         notes=_notes(ours, how),
-        baseline=_baseline(two, wanted, how) if two else None,
-        slices=Slicer(ours, two, how.draws()).slices(wanted),
+        baseline=_baseline(two, wanted, how, differences) if two else None,
+        slices=Slicer(ours, two, _draws(how)).slices(wanted),
         records=Records(wanted, ours, two.theirs if two else None),
     )
 
 
-def _scores(ours: Measured, wanted: References, how: How) -> tuple[Score, ...]:
-    intervals = _intervals(ours, how)
+def _draws(how: How) -> Draws:
+    from textmill.evaluation.resampling import Draws
+
+    return Draws(samples=how.samples, seed=how.seed)
+
+
+def _drawn(ours: Measured, two: Two | None, draws: Draws) -> Drawn:
+    """Over all records that count; for differences, over those that count in both.
+
+    Raises `InputError` where none does.
+    """
+    from textmill.evaluation.comparing import Drawn, drawn
+
+    if two is None:
+        return drawn(ours, None, ours.counted, draws)
+    if not two.both.any():
+        raise InputError(
+            f"{ours.join.path} and {two.theirs.join.path} have no record in common that counts",
+            hint="with --missing zero all references count",
+        )
+    paired = drawn(ours, two, two.both, draws)
+    if (ours.counted == two.both).all():
+        return paired
+    return Drawn(drawn(ours, None, ours.counted, draws).values, paired.differences)
+
+
+def _scores(
+    ours: Measured, wanted: References, how: How, drawn: Mapping[str, Floats]
+) -> tuple[Score, ...]:
+    """drawn: of each metric, values over sets of the records that count."""
+    from textmill.evaluation.resampling import bounds
+
     medians = _medians(ours, how) if how.mean == "bootstrap-median" else {}
     scores = []
     for name, metric in ours.metrics.items():
-        low, high = intervals.get(name, (None, None))
+        low, high = bounds(drawn.get(name), int(ours.counted.sum()))
         mean = "exact"
         value = ours.value(name, ours.counted)
         precision, recall = _precision_recall(ours, name)
@@ -169,15 +131,6 @@ def _precision_recall(ours: Measured, name: str) -> tuple[float, float] | tuple[
     return precision, recall
 
 
-def _intervals(ours: Measured, how: How) -> dict[str, tuple[float, float] | tuple[None, None]]:
-    if not how.samples:
-        return {}
-    from textmill.evaluation.resampling import bounds
-
-    drawn = ours.drawn_values(ours.counted, how.draws())
-    return {name: bounds(values, int(ours.counted.sum())) for name, values in drawn.items()}
-
-
 def _medians(ours: Measured, how: How) -> dict[str, Triple]:
     """ROUGE as `evaluate` has it: one generator for all types, in the order they were asked for."""
     import numpy as np
@@ -201,22 +154,17 @@ def _signature(metric: str, wanted: References, how: How, mean: str) -> str:
     )
 
 
-def _baseline(two: Two, wanted: References, how: How) -> Baseline:
+def _baseline(two: Two, wanted: References, how: How, drawn: Mapping[str, Floats]) -> Baseline:
     from textmill.evaluation.comparing import compare
 
-    theirs, draws = two.theirs.join, how.draws()
-    if not two.both.any():
-        raise InputError(
-            f"{two.ours.join.path} and {theirs.path} have no record in common that counts",
-            hint="with --missing zero all references count",
-        )
+    theirs, draws = two.theirs.join, _draws(how)
     return Baseline(
         predictions=str(theirs.path),
         pred=theirs.field,
         counts=theirs.counts,
         failures=theirs.failures,
         n=int(two.both.sum()),
-        comparisons=compare(two, wanted.ids, draws),
+        comparisons=compare(two, wanted.ids, drawn, draws),
         signature=f"paired-bootstrap:{draws.samples}|approximate-randomisation:{draws.trials}"
         f"|seed:{draws.seed}|missing:{how.missing}|v:{__version__}",
     )

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textmill.evaluation.base import LOWER_IS_BETTER, Floats
-from textmill.evaluation.comparing import Two
+from textmill.evaluation.comparing import Two, drawn
 from textmill.evaluation.measuring import Mask, Measured
 from textmill.evaluation.references import References
 from textmill.evaluation.resampling import MIN_RECORDS, Draws, bounds
@@ -39,23 +39,18 @@ class Slicer:
         return tuple(found)
 
     def _slice(self, column: str, label: str, records: Mask) -> Slice:
-        count, draws = int(records.sum()), self._draws
-        drawn, differences = {}, {}
-        if draws.samples:
-            drawn = self._ours.drawn_values(records, draws)
-            if self._two:
-                differences = self._two.bootstrap_differences(records, draws)
+        values, differences = drawn(self._ours, self._two, records, self._draws)
         scores = tuple(
-            self._score(name, records, drawn.get(name), differences.get(name))
+            self._score(name, records, values.get(name), differences.get(name))
             for name in self._ours.metrics
         )
-        return Slice(column=column, label=label, n=count, scores=scores)
+        return Slice(column=column, label=label, n=int(records.sum()), scores=scores)
 
     def _score(
-        self, name: str, records: Mask, drawn: Floats | None, differences: Floats | None
+        self, name: str, records: Mask, values: Floats | None, differences: Floats | None
     ) -> SliceScore:
         value, count = self._ours.value(name, records), int(records.sum())
-        low, high = bounds(drawn, count)
+        low, high = bounds(values, count)
         below, above = bounds(differences, count)
         return SliceScore(
             name=name,

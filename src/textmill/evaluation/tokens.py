@@ -13,8 +13,10 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import groupby
+from typing import get_args
 
 from textmill.errors import ParameterError
+from textmill.evaluation.options import HOW, Tokenizer
 
 Split = Callable[[str], list[str]]
 """Words of a text in order; each line break is one too, as "\\n"."""
@@ -22,8 +24,8 @@ Split = Callable[[str], list[str]]
 Places = Callable[[str], list[tuple[int, int]]]
 """Start and end of each word of a text, in order."""
 
-DEFAULT_TOKENIZER = "rouge-score"
-TOKENIZERS = (DEFAULT_TOKENIZER, "unicode", "cjk")
+DEFAULT_TOKENIZER: str = HOW.tokenizer
+TOKENIZERS: tuple[str, ...] = get_args(Tokenizer)
 
 ASCII_LETTER = re.compile(r"[A-Za-z0-9\u0130\u212a]")  # two more are lower-cased to ASCII
 WRITTEN_WORD = re.compile(rf"{ASCII_LETTER.pattern}+")

@@ -53,14 +53,21 @@ def shares(parts: Sequence[Part], said: str) -> Element:
     return _drawing(*drawn, said=said, kind="shares", height=10, width=max(left, 1.0))
 
 
-def steps(values: Sequence[float], said: str) -> Element:
-    """An area under steps of equal length, from 0 to the largest value."""
+def steps(values: Sequence[float], said: str, *, marks: Sequence[tuple[int, str]] = ()) -> Element:
+    """An area under steps of equal length, from 0 to the largest value.
+
+    marks: steps in which something happened, each a dashed line, and what.
+    """
     top, across = max(values, default=0) or 1, WIDTH / max(len(values), 1)
     path = f"M0 {HEIGHT:.0f}"
     for at, value in enumerate(values):
         height = HEIGHT * (1 - value / top)
         path += f"L{at * across:.1f} {height:.1f}H{(at + 1) * across:.1f}"
-    return _drawing(tag("path", d=f"{path}V{HEIGHT:.0f}Z", class_="area"), said=said)
+    drawn = [tag("path", d=f"{path}V{HEIGHT:.0f}Z", class_="area")]
+    for at, what in marks:
+        line = f"M{(at + 0.5) * across:.1f} 0V{HEIGHT:.0f}"
+        drawn.append(tag("g", tag("path", d=line, class_="target"), tag("title", what)))
+    return _drawing(*drawn, said=said)
 
 
 def bars(

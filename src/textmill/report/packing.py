@@ -20,8 +20,8 @@ MAX_RECORDS = 10_000
 MAX_METRICS = 4
 ID_CHARS = (12, 8)
 """To how many characters ids are cut where they take too much room."""
-MAX_EXACT = 2**53
-"""Up to here JavaScript tells whole numbers apart."""
+MAX_EXACT = 2**52
+"""Ids up to here, and the steps between them, are at most 2^53: JavaScript has them exactly."""
 
 
 class Share(NamedTuple):
@@ -113,7 +113,7 @@ def packed(
 def _ids(ids: Sequence[Any], most_chars: int) -> tuple[dict[str, Any], int | None]:
     """Whole numbers by their distances, which take the least room; anything else as text, cut to
     so many characters where that is too much."""
-    if all(type(one) is int and abs(one) < MAX_EXACT for one in ids):
+    if all(type(one) is int and abs(one) <= MAX_EXACT for one in ids):
         return {"id_steps": np.diff(np.array(ids, np.int64), prepend=0).tolist()}, None
     texts = [visible(id_text(one)) for one in ids]
     for id_chars in (None, *ID_CHARS):

@@ -11,7 +11,7 @@ from textmill.html.build import Child, tag
 from textmill.html.document import document
 from textmill.html.parts import Section, given, note, section
 from textmill.html.styles import base_style
-from textmill.report import looking, running, scoring
+from textmill.report import looking, running, scoring, speed
 from textmill.report.values import Job, JobView, ScoreView
 
 
@@ -20,7 +20,7 @@ def score_page(view: ScoreView) -> str:
     scores, job = view.scores, view.job
     sections = [
         section("accounting", "Accounting", scoring.accounting(scores),
-                _of_job(job) if job else None),
+                _of_job(job) if job else None, running.digests(view.source, job)),
         scoring.score_section(scores),
         scoring.baseline_section(scores.baseline) if scores.baseline else None,
         scoring.slice_section(scores),
@@ -28,7 +28,7 @@ def score_page(view: ScoreView) -> str:
                 looking.cards(view.examples, compared=scores.baseline is not None, scored=True),
                 looking.numbers(view.numbers, what="Records")),
         running.length_section(job, scores),
-        running.speed_section(job.run) if job else None,
+        speed.speed_section(job.run) if job else None,
         running.failure_section(view.failures),
         running.provenance_section(view.source, job),
     ]  # fmt: skip
@@ -56,13 +56,14 @@ def job_page(view: JobView) -> str:
             looking.numbers(view.numbers, what="Results"),
         ]
     sections = [
-        section("accounting", "Accounting", running.job_strip(job)),
-        running.speed_section(job.run),
+        section("accounting", "Accounting", running.job_strip(job),
+                running.digests(view.source, job)),
+        speed.speed_section(job.run),
         running.length_section(job, None),
         section("records", "Look at the data", seen),
         running.failure_section(view.failures),
         running.provenance_section(view.source, job),
-    ]
+    ]  # fmt: skip
     lead = [f"{counts.ok:,} of {counts.rows:,} rows have a result."]
     names = tag("p", given(view.output), ", ", given(job.model.name), class_="names")
     return _page(view.output, "Job", lead, names, sections)

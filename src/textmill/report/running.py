@@ -1,4 +1,4 @@
-"""The parts of a page that say how a job went: counts, speed, lengths, failures, provenance."""
+"""The parts of a page that say how a job went: counts, lengths, failures, provenance."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from textmill.html.build import Child, Element, fragment, tag
 from textmill.html.parts import Head, Section, chart, details, figures, given, note, section, table
 from textmill.report.scoring import strip
 from textmill.report.texts import id_text
-from textmill.report.values import Distribution, Failure, Job, Run, Source, Timeline, TokenLengths
+from textmill.report.values import Distribution, Failure, Job, Source, TokenLengths
 from textmill.words import counted
 
 MAX_MESSAGE_CHARS = 300
 MAX_MANIFEST_CHARS = 20_000
 MAX_WORDS_BIN = 40
-MIN_STEPS, BATCHES_IN_STEP = 12, 4
 
 
 def job_strip(job: Job) -> Element:
@@ -33,67 +32,17 @@ def job_strip(job: Job) -> Element:
     )
 
 
-def speed_section(run: Run) -> Section:
-    """Rows and tokens a second over the last run, and what it lost time with."""
-    events = [f"{name} {count:,}" for name, count in run.events.items() if count]
-    shown: list[tuple[str, Child]] = [
-        ("seconds", f"{run.seconds:,.1f}"),
-        ("rows per second", f"{run.rows_per_second:,.1f}"),
-        ("tokens per second", f"{run.tokens_per_second:,.0f}"),
-        ("batches", f"{run.batches:,}"),
-        ("texts per batch", f"{run.requests / run.batches:,.1f}" if run.batches else "–"),
-        ("padding", f"{run.padding_share:.1%}"),
-        ("engine idle", f"{run.outside_engine_share:.1%}"),
+def digests(source: Source, job: Job | None) -> Element | None:
+    """What the counts are of: the outputs by digest, and whether the predictions are they."""
+    if job is None:
+        return None
+    written = [
+        [", " if at else "", given(one.name), " ", tag("code", one.sha256[:16]), "…"]
+        for at, one in enumerate(job.outputs)
     ]
-    if run.split_batches:
-        shown.append(("batches split", f"{run.split_batches:,}"))
-    if run.resumed_rows:
-        shown.append(("rows resumed from an earlier run", f"{run.resumed_rows:,}"))
-    if events:
-        shown.append(("events", ", ".join(events)))
-    return section("speed", "Speed of the last run", figures(shown), _over_time(run))
-
-
-def _over_time(run: Run) -> Element:
-    if run.timeline is None or not run.timeline.rows:
-        return note("The manifest does not say how fast the run was over its time.")
-    timeline = _smoothed(run.timeline, run.batches)
-    drawn = [
-        _series(name, values, timeline.step_seconds)
-        for name, values in (("Rows", timeline.rows), ("Tokens", timeline.tokens))
-    ]
-    return tag("div", drawn, class_="two")
-
-
-def _smoothed(timeline: Timeline, batches: int) -> Timeline:
-    """Steps so long that several batches end in each: rows come in batches, not one by one."""
-    together = -(-len(timeline.rows) // max(MIN_STEPS, batches // BATCHES_IN_STEP))
-    return Timeline(
-        step_seconds=timeline.step_seconds * together,
-        rows=_summed(timeline.rows, together),
-        tokens=_summed(timeline.tokens, together),
-    )
-
-
-def _summed(values: Sequence[int], together: int) -> list[int]:
-    return [sum(values[at : at + together]) for at in range(0, len(values), together)]
-
-
-def _series(name: str, values: Sequence[int], step_seconds: float) -> Element:
-    rates = [count / step_seconds for count in values]
-    seconds = len(values) * step_seconds
-    mean = sum(values) / seconds
-    said = (
-        f"{name} per second in steps of {step_seconds:g} s over {seconds:,.0f} s: on average"
-        f" {mean:,.0f}, at most {max(rates):,.0f}."
-    )
-    return chart(
-        f"{name} per second",
-        charts.steps(rates, said),
-        top=f"{max(rates):,.0f}",
-        left="0 s",
-        right=f"{seconds:,.0f} s",
-        note=f"In steps of {step_seconds:g} s.",
+    return fragment(
+        tag("p", "SHA-256 of what the job wrote: ", written, class_="note"),
+        tag("p", source.verified) if source.verified else None,
     )
 
 
@@ -215,7 +164,6 @@ def provenance_section(source: Source, job: Job | None) -> Section:
         if source.command
         else None,
         _files(source),
-        tag("p", source.verified) if source.verified else None,
         _job(job) if job else None,
         details("The manifest", tag("pre", given(_cut(source.manifest, MAX_MANIFEST_CHARS))))
         if source.manifest

@@ -1,4 +1,4 @@
-"""What a page shows, as values. `api/reporting.py` fills them from files."""
+"""What a page shows, as values. `score_report.py` and `job_report.py` of `api` fill them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from msgspec import Struct
 
 from textmill.evaluation.highlight import Segment
 from textmill.evaluation.results import Scores
+
+MAX_FAILED = 3
+"""Rows shown of each code."""
 
 
 class Distribution(Struct, frozen=True, kw_only=True):
@@ -34,11 +37,26 @@ class TokenLengths(Struct, frozen=True, kw_only=True):
 
 
 class Timeline(Struct, frozen=True, kw_only=True):
-    """Rows and tokens finished in steps of equal length."""
+    """How much was finished in steps of equal length, what batches were begun in them, and how
+    often something happened. Of batches: requests, and input tokens with padding."""
 
     step_seconds: float
-    rows: list[int]
-    tokens: list[int]
+    rows: list[int] = []
+    tokens: list[int] = []
+    batches: list[int] = []
+    requests: list[int] = []
+    padded_tokens: list[int] = []
+    shrunk: list[int] = []
+    restarted: list[int] = []
+    waited: list[int] = []
+
+
+class Earlier(Struct, frozen=True, kw_only=True):
+    """A run before the last: when it was at work, and how many rows were done when it ended."""
+
+    began: str
+    ended: str
+    rows: int
 
 
 class Run(Struct, frozen=True, kw_only=True):
@@ -56,6 +74,7 @@ class Run(Struct, frozen=True, kw_only=True):
     outside_engine_share: float = 0.0
     events: Mapping[str, int] = {}
     timeline: Timeline | None = None
+    earlier: list[Earlier] = []
 
 
 class JobCounts(Struct, frozen=True, kw_only=True):
@@ -141,6 +160,17 @@ class Failure(Struct, frozen=True, kw_only=True):
     code: str
     count: int
     examples: tuple[Failed, ...] = ()
+
+
+def by_code(
+    counts: Mapping[str, int], found: Mapping[str, Sequence[Failed]]
+) -> tuple[Failure, ...]:
+    """Counts of codes with the examples that were found of them, most first."""
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return tuple(
+        Failure(code=code, count=count, examples=tuple(found.get(code, ())))
+        for code, count in ordered
+    )
 
 
 class Text(Struct, frozen=True, kw_only=True):

@@ -34,7 +34,7 @@ class AtomicFile:
         self._target = os.path.realpath(path)
         self._unfinished = self._target + UNFINISHED_SUFFIX
         with output_errors(path):
-            _refuse_special(path, self._target)
+            refuse_special(path, self._target)
             _part_from_committed(Path(self._unfinished))
             descriptor = os.open(self._unfinished, _NEW_FILE, 0o666)
             self._file = os.fdopen(descriptor, "wb", buffering=_BUFFER_BYTES)
@@ -140,7 +140,7 @@ def _part_from_committed(unfinished: Path) -> None:
             unfinished.unlink()
 
 
-def _refuse_special(path: str, target: str) -> None:
+def refuse_special(path: str, target: str) -> None:
     """Refuse a folder, a device and a write-protected file, which a rename would replace."""
     try:
         mode = Path(target).stat().st_mode

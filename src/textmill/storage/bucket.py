@@ -214,22 +214,22 @@ class Bucket:
 
     def reading(self, key: str) -> AbstractContextManager[None]:
         """Have what goes wrong within be an `InputError` that names the object."""
-        return _told(f"{self.url(key)} cannot be read", InputError)
+        return _told(f"{self.url(key)} cannot be read", InputError, self.address.provider)
 
     def writing(self, key: str) -> AbstractContextManager[None]:
         """Have what goes wrong within be an `OutputError` that names the object."""
-        return _told(f"{self.url(key)} cannot be written", OutputError)
+        return _told(f"{self.url(key)} cannot be written", OutputError, self.address.provider)
 
 
 @contextmanager
-def _told(what: str, kind: type[InputError | OutputError]) -> Iterator[None]:
+def _told(what: str, kind: type[InputError | OutputError], provider: str) -> Iterator[None]:
     """Have what goes wrong within be an error of that kind, which begins with `what`."""
     try:
         yield
     except BaseException as error:
         if not is_panic(error) and not isinstance(error, failures()):
             raise
-        reason, hint = reason_and_hint(error)
+        reason, hint = reason_and_hint(error, provider)
         raise kind(f"{what}: {reason}", hint=hint) from error
 
 

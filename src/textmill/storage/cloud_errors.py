@@ -23,15 +23,20 @@ _NO_CREDENTIALS = (
     "NoCredentials",
     "no credentials",
 )
-_KEY_HELP = (
-    "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (a profile's:"
-    " aws configure export-credentials --format env), GOOGLE_APPLICATION_CREDENTIALS,"
-    " or AZURE_STORAGE_ACCOUNT_KEY"
-)
+_SET_KEYS = "set the keys"
+"""Stands for what `_KEY_HELP` says of the cloud that was asked."""
+_KEY_HELP = {
+    "s3": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (a profile's:"
+    " aws configure export-credentials --format env)",
+    "gcs": "set GOOGLE_APPLICATION_CREDENTIALS to a key file, or log in with"
+    " gcloud auth application-default login",
+    "azure": "set AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_SAS_TOKEN, or AZURE_CLIENT_ID,"
+    " AZURE_TENANT_ID and AZURE_CLIENT_SECRET",
+}
 
 # (any of these in the error, the reason, what to do); the first that fits.
 _KNOWN: tuple[tuple[tuple[str, ...], str, str], ...] = (
-    (_NO_CREDENTIALS, "no credentials were found", _KEY_HELP),
+    (_NO_CREDENTIALS, "no credentials were found", _SET_KEYS),
     (
         ("NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist"),
         "there is no such bucket",
@@ -50,7 +55,7 @@ _KNOWN: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (
         ("InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "AuthenticationFailed"),
         "the credentials are not valid",
-        _KEY_HELP,
+        _SET_KEYS,
     ),
     (
         ("PermissionDenied", "Unauthenticated", "status code: 403", "status code: 401"),
@@ -108,8 +113,8 @@ def is_passing(error: BaseException) -> bool:
     return status is None or int(status[1]) >= 500 or int(status[1]) in _PASSING_STATUS
 
 
-def reason_and_hint(error: BaseException) -> tuple[str, str | None]:
-    """Why, in words, and what to do about it."""
+def reason_and_hint(error: BaseException, provider: str) -> tuple[str, str | None]:
+    """Why, in words, and what to do about it. provider: `s3`, `gcs` or `azure`."""
     if is_panic(error):
         return (
             f"obstore cannot go on ({error}); credentials from files or the environment may be"
@@ -119,10 +124,16 @@ def reason_and_hint(error: BaseException) -> tuple[str, str | None]:
     text = f"{type(error).__name__} {error}"
     for signs, reason, hint in _KNOWN:
         if any(sign in text for sign in signs):
-            return reason, hint
+            return reason, _KEY_HELP[provider] if hint is _SET_KEYS else hint
     if isinstance(error, FileNotFoundError):
         return "it is not there", "check the spelling"
     return _short(str(error)), None
+
+
+def login_reason_and_hint(error: BaseException, provider: str) -> tuple[str, str]:
+    """Why no client can be made of the login in the environment, and what to do about it."""
+    first_line = str(error).partition("\n")[0]
+    return re.sub(r"^Generic \w+ error: ", "", first_line)[:_LONGEST], _KEY_HELP[provider]
 
 
 def _short(text: str) -> str:

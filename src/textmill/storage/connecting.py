@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 from msgspec import Struct
 
 from textmill.errors import UsageError
+from textmill.storage.cloud_errors import login_reason_and_hint
 
 _PROVIDERS = {
     "s3": "s3",
@@ -51,6 +53,11 @@ class Address(NamedTuple):
     def __str__(self) -> str:
         return f"{self.scheme}://{self.authority}"
 
+    @property
+    def provider(self) -> str:
+        """`s3`, `gcs` or `azure`."""
+        return _PROVIDERS[self.scheme]
+
 
 class Connection(Struct):
     """obstore's client of one bucket, and whether that has ever answered."""
@@ -59,16 +66,39 @@ class Connection(Struct):
     has_answered: bool = False
 
 
-@lru_cache(maxsize=64)
 def connect(
     address: Address, options: StoreOptions, retry_seconds: float, request_seconds: float = 120.0
 ) -> Connection:
-    """The one connection for these arguments.
+    """The one connection for these arguments, and for the credentials in the environment as they
+    are now: those of a notebook change while it lives.
 
     retry_seconds: for how long it asks again by itself. request_seconds: the longest request.
     Raises `UsageError` if the extra is not installed or the address cannot be used.
     """
-    return Connection(_client(address, options, retry_seconds, request_seconds))
+    return _connected(address, options, retry_seconds, request_seconds, _environment())
+
+
+@lru_cache(maxsize=64)
+def _connected(
+    address: Address,
+    options: StoreOptions,
+    retry_seconds: float,
+    request_seconds: float,
+    environment: frozenset[tuple[str, str]],  # noqa: ARG001 - a part of the key
+) -> Connection:
+    try:
+        return Connection(_client(address, options, retry_seconds, request_seconds))
+    except Exception as error:
+        if not type(error).__module__.startswith("obstore"):
+            raise
+        reason, hint = login_reason_and_hint(error, address.provider)
+        raise UsageError(f"{address}: this login cannot be used: {reason}", hint=hint) from error
+
+
+def _environment() -> frozenset[tuple[str, str]]:
+    """The variables that obstore reads when a client is made."""
+    named = ("AWS_", "GOOGLE_", "AZURE_")
+    return frozenset(item for item in os.environ.items() if item[0].startswith(named))
 
 
 def _client(
@@ -98,7 +128,7 @@ def _client(
             },
         },
     }
-    provider = _PROVIDERS[address.scheme]
+    provider = address.provider
     if provider == "s3":
         return store.S3Store(address.authority, config=_s3_config(options), **common)
     if provider == "gcs":

@@ -21,19 +21,19 @@ from textmill.words import written
 class LocalInput:
     """A file's text, decompressed: bytes from front to end. Every failure is an `InputError`."""
 
-    def __init__(self, path: str) -> None:
-        self._path = path
-        with input_errors(path):
+    def __init__(self, path: str, label: str) -> None:
+        self._path, self._label = path, label
+        with input_errors(label):
             self._file = _open(path)
             try:
-                self._reader = decompressed(Stored(self._file), path)
+                self._reader = decompressed(Stored(self._file), label)
             except BaseException:
                 self.close()
                 raise
 
     def read(self, size: int) -> bytes:
         """At most `size` bytes; empty at the end only. Raises `InputError`."""
-        with input_errors(self._path):
+        with input_errors(self._label):
             return self._reader.read(size)
 
     def close(self) -> None:
@@ -51,18 +51,24 @@ class LocalInput:
 def _open(path: str) -> BinaryIO:
     if path != STANDARD_INPUT:
         return Path(path).open("rb")
+    return standard_input()
+
+
+def standard_input() -> BinaryIO:
+    """The bytes of standard input. Raises `InputError` where it is closed."""
     if sys.stdin is None:
-        raise InputError("standard input is closed", hint="give it a file: textmill run - < FILE")
+        raise InputError("standard input is closed", hint="give it a file: - < FILE")
     return sys.stdin.buffer
 
 
-def open_input(path: str) -> LocalInput:
+def open_input(path: str, label: str | None = None) -> LocalInput:
     """A stream of the file's text; gzip and zstd are recognised by content, not by name.
 
-    `-` is standard input. Raises `InputError` when the file cannot be opened; reading raises it
-    when the file is cut off or damaged.
+    `-` is standard input. label: what messages call it, by default its path. Raises
+    `InputError` when the file cannot be opened; reading raises it when the file is cut off or
+    damaged.
     """
-    return LocalInput(path)
+    return LocalInput(path, label or path)
 
 
 def expand_inputs(patterns: Sequence[str]) -> tuple[InputFile, ...]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from textmill.errors import OutputError
-from textmill.storage.atomic import AtomicFile, appear, sync_folder, write_atomic
+from textmill.storage.atomic import AtomicFile, appear, refuse_special, sync_folder, write_atomic
 from textmill.storage.base import Entry, Stream, input_errors, output_errors
 
 _sync = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync
@@ -73,32 +73,38 @@ class LocalStore:
         write_atomic(self.label(name), data)
 
     def create(self, name: str, data: bytes) -> bool:
-        """The same, but the last step is a link, which never replaces a file."""
+        """The same, but the last step is a hard link, which never replaces a file."""
         self._make_folder(name)
-        path = self.path(name)
-        new = f"{name}.new"
-        write_atomic(self.label(new), data)
+        path = _followed(self.path(name))
+        new = path.with_name(f"{path.name}.new")
+        write_atomic(str(new), data)
         with output_errors(self.label(name)):
             try:
-                appear(self.path(new), path)
+                appear(new, path)
             except FileExistsError:
                 return False
             finally:
-                _remove_surely(self.path(new))
+                _remove_surely(new)
             sync_folder(str(path.parent))
         return True
 
     def remove(self, name: str) -> None:
-        """Remove a file."""
+        """Remove a file. A symbolic link stays, without the file that it led to: what is written
+        under this name will be there again."""
         with output_errors(self.label(name)):
-            self.path(name).unlink(missing_ok=True)
+            path = self.path(name)
+            if path.is_symlink():
+                refuse_special(str(path), os.path.realpath(path))
+            _followed(path).unlink(missing_ok=True)
 
     def clear(self, prefix: str) -> None:
-        """Remove files by prefix; and their folders, if the prefix ends with `/` and they are
-        empty. A lock that this store holds stays: `Lock.release` removes it."""
+        """Remove files by prefix, symbolic links as such; and their folders, if the prefix ends
+        with `/` and they are empty. A lock that this store holds stays: `Lock.release` removes
+        it."""
         for name in self.names(prefix):
             if name not in self._held:
-                self.remove(name)
+                with output_errors(self.label(name)):
+                    self.path(name).unlink(missing_ok=True)
         if not prefix.endswith("/"):
             return
         for top, _, _ in os.walk(self.path(prefix), topdown=False):
@@ -248,6 +254,11 @@ class LocalLock:
             self._file.close()
             self._file = None
             self._on_release()
+
+
+def _followed(path: Path) -> Path:
+    """Where a symbolic link leads; any other path as it is, and so as the user knows it."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 def _remove_surely(path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from typing import Any
 
@@ -65,19 +65,23 @@ def execute(
     budget: ErrorBudget,
     total: int | None,
     on_progress: OnProgress,
+    events: Mapping[str, int],
     describe: Callable[[Executed], dict[str, Any]],
 ) -> Executed:
     """Run or resume the job in `folder`, whose lock the caller holds, to its commit.
 
     chunks: the input's rows in order. total: how many they are, if that is known.
-    describe: makes the manifest.
+    events: how often each `telemetry.Action` has happened, as that is counted. describe: makes the
+    manifest.
     Raises `TooManyErrors` when the budget is passed; finished rows stay in the folder.
     """
     started, clock = time.monotonic(), RealClock()
     timeline = Timeline(clock.now())
 
+    stats = LoopStats()
+
     def told(progress: Progress) -> None:
-        timeline.add(clock.now(), progress.rows - progress.resumed, progress.tokens)
+        timeline.add(clock.now(), _counters(progress, stats, events))
         on_progress(progress)
 
     journal = JobJournal(*folder.journal(), blame=worker.engine.capabilities.local)
@@ -87,7 +91,7 @@ def execute(
             journal.forgotten()
         progress = Progress(total=total)
         ledger = Ledger(folder, journal, budget, progress, on_progress=told, clock=clock)
-        stats, rows_in = _compute(spec, worker, chunks, ledger, journal)
+        rows_in = _compute(spec, worker, chunks, ledger, journal, stats=stats)
         totals, lengths, outputs = merge(
             folder, ledger.windows, rows_in, output, journal.history.carried
         )
@@ -106,14 +110,29 @@ def execute(
     return executed
 
 
+def _counters(progress: Progress, stats: LoopStats, events: Mapping[str, int]) -> dict[str, int]:
+    """What the timeline follows: rows and tokens that are finished, batches that were begun with
+    the requests in them and their input tokens with padding, and each kind of event."""
+    return {
+        "rows": progress.rows - progress.resumed,
+        "tokens": progress.tokens,
+        "batches": stats.batches,
+        "requests": stats.requests,
+        "padded_tokens": stats.padded_tokens,
+        **events,
+    }
+
+
 def _compute(
     spec: JobSpec,
     worker: Worker,
     chunks: Iterable[Rows],
     ledger: Ledger,
     journal: JobJournal,
-) -> tuple[LoopStats, int]:
-    """Have every row in a part. Returns what was done for it, and how many rows there are."""
+    *,
+    stats: LoopStats,
+) -> int:
+    """Have every row in a part. Returns how many there are; `stats` counts what is done for it."""
     windows = reject_duplicates(gather(chunks, window_sizes()))
     source = JobSource(windows, worker.preparer, ledger, worker.maker)
     scheduler = Scheduler(
@@ -128,16 +147,17 @@ def _compute(
         worker.engine,
         JobSink(worker.tokenizer, ledger, source.copier, worker.maker),
         journal=journal,
+        stats=stats,
     )
     ticker = Ticker(ledger.folder.store.sync_seconds, ledger.sync_if_due)
     source.start()
     try:
         ticker.start()
         with ledger.folder.hurried_by_interrupts():
-            stats = loop.run()
+            loop.run()
             ledger.finish()
     finally:
         ticker.stop()
         ledger.close()  # first: rows are safe before the reader is waited for
         source.close()
-    return stats, source.rows_read
+    return source.rows_read

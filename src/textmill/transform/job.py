@@ -4,10 +4,10 @@ OUT.job/job.json       what the job is, written once; a resume must be the same 
 OUT.job/lock           held by the running process; one writer at a time
 OUT.job/parts/         finished rows, one append-only log per window
 OUT.job/journal.jsonl  what was tried: runs, batches before they were computed, splits
-OUT.job/commit.json    what is about to appear at the output's names
+OUT.job/commit/SHA256  a file of that digest is about to appear at one of the job's names
 OUT.job/stdin.jsonl    the input, when it came from standard input or from Python
 
-On an object store parts, journal and commit.json are in OUT.job/logs-ID/; each job has an ID of its
+On an object store parts, journal and commit/ are in OUT.job/logs-ID/; each job has an ID of its
 own, told by its job.json. So what a run that has lost its lease still had on its way comes, however
 late, under a name that nobody reads.
 """
@@ -29,7 +29,7 @@ from textmill.transform.parts import Part, read_part
 from textmill.transform.plan import JobSpec, changes
 
 _LOGS = "logs-"
-_OURS = ("commit.json", "job.json", "journal.jsonl", "lock", _LOGS, "parts", "stdin.jsonl")
+_OURS = ("commit/", "job.json", "journal.jsonl", "lock", _LOGS, "parts", "stdin.jsonl")
 
 
 class Description(Struct, frozen=True, kw_only=True):
@@ -156,17 +156,19 @@ class JobFolder:
         description = self.description()
         return {} if description is None else description.replaces
 
-    def announced(self) -> dict[str, list[str]]:
+    def announced(self) -> set[str]:
         """The SHA-256 of what runs of this job were about to put at its names."""
-        data = self.store.read(f"{self._log_folder}commit.json")
-        try:
-            return msgspec.json.decode(data or b"{}", type=dict[str, list[str]])
-        except (msgspec.MsgspecError, UnicodeDecodeError):
-            return {}  # damaged: then nothing is known to be the job's own
+        folder = self._announcements
+        return {name.removeprefix(folder) for name in self.store.names(folder)}
 
-    def keep_announced(self, digests: dict[str, list[str]]) -> None:
-        """Replace what `announced` returns. Durable."""
-        self.store.replace(f"{self._log_folder}commit.json", msgspec.json.encode(digests))
+    def announce(self, sha256: str, name: str) -> None:
+        """Add to `announced`. Durable. Each has a file of its own, which never changes: so none is
+        undone by a run that is late."""
+        self.store.create(f"{self._announcements}{sha256}", f"{name}\n".encode(errors="replace"))
+
+    @property
+    def _announcements(self) -> str:
+        return f"{self._log_folder}commit/"
 
     def check_lock(self) -> None:
         """Raise `OutputError` if another run has taken the job over."""
@@ -275,7 +277,7 @@ class JobFolder:
         else:
             self.store.clear(f"{self._folder}parts/")
             self.store.clear(f"{self._folder}journal.jsonl")
-            self.store.remove(f"{self._folder}commit.json")
+            self.store.clear(f"{self._folder}commit/")
         self._logs = self._new_logs()
 
     def remove(self) -> None:

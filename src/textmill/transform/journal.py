@@ -20,7 +20,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -167,17 +167,31 @@ class Events:
             ) from error
 
 
+class EarlierRun(Struct):
+    """From when to when a run was at work, UTC, and how many rows were done when it ended, those
+    counted that failed and were forgotten since."""
+
+    began: str
+    ended: str
+    rows: int
+
+
+MAX_EARLIER = 50
+"""Runs that are remembered, the last."""
+
+
 class History(Struct):
     """What earlier runs tried.
 
-    deaths: how often a batch was in flight when a run died. forgetting: a run that was to forget
-    the failed rows has not come to its end.
+    runs: how many there were; earlier: the last of them. deaths: how often a batch was in flight
+    when a run died. forgetting: a run that was to forget the failed rows has not come to its end.
     """
 
     splits: set[_Name]
     deaths: Counter[_Name]
     shrunk: list[int]
     runs: int = 0
+    earlier: deque[EarlierRun] = msgspec.field(default_factory=lambda: deque(maxlen=MAX_EARLIER))
     carried: Carried = Carried()
     forgetting: bool = False
 
@@ -188,10 +202,12 @@ def history(events: Iterable[Event]) -> History:
     flying: set[_Name] = set()
     for event in events:
         match event:
-            case RunBegan():
+            case RunBegan(at):
                 found.deaths.update(flying)
                 flying.clear()
                 found.runs += 1
+                rows = found.earlier[-1].rows if found.earlier else 0
+                found.earlier.append(EarlierRun(at, at, rows))
             case BatchStarted(n, k):
                 flying.add((n, k))
             case BatchDone(n, k):
@@ -201,8 +217,13 @@ def history(events: Iterable[Event]) -> History:
                 flying.discard((n, k))
             case BudgetShrunk(tokens):
                 found.shrunk.append(tokens)
-            case RunStopped():
+            case Progressed(at=at, rows=rows) if found.earlier:
+                found.earlier[-1].ended = at
+                found.earlier[-1].rows = max(found.earlier[-1].rows, rows)
+            case RunStopped(at):
                 flying.clear()
+                if found.earlier:
+                    found.earlier[-1].ended = at
             case Retried(forgotten):
                 found.forgetting = not forgotten
                 found.deaths.clear()

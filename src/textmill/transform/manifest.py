@@ -102,6 +102,7 @@ def _run(executed: Executed) -> dict[str, Any]:
         "padding_share": round(stats.padding_share, 4),
         "outside_engine_share": round(stats.starved_seconds / max(stats.seconds, 1e-9), 4),
         "timeline": executed.timeline.as_dict(),
+        "earlier": msgspec.to_builtins(list(executed.history.earlier)),
     }
 
 

@@ -38,7 +38,7 @@ def in_the_way(folder: JobFolder, name: str) -> OutputError:
 def _may_go(folder: JobFolder, entry: Entry) -> bool:
     if folder.replaces.get(entry.name) == entry.version:
         return True
-    announced = folder.announced().get(entry.name, ())
+    announced = folder.announced()
     return bool(announced) and digest_of(folder.store, entry.name) in announced
 
 
@@ -47,7 +47,5 @@ def announce(folder: JobFolder, digests: Mapping[str, str]) -> None:
 
     What was announced before stays: a run that was killed may have put it there.
     """
-    known = folder.announced()
     for name, sha256 in digests.items():
-        known[name] = sorted({*known.get(name, ()), sha256})
-    folder.keep_announced(known)
+        folder.announce(sha256, name)

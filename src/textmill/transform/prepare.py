@@ -102,6 +102,7 @@ class Prepared:
                 budget=self._budget,
                 total=total_rows(self.spec.inputs, self.spec.sample),
                 on_progress=on_progress,
+                events=self._notes.counts,
                 describe=make_manifest,
             )
         return manifest, False

@@ -1,43 +1,50 @@
-"""How fast a run was, over its time: a series that stays small however long it takes."""
+"""How a run went, over its time: a series that stays small however long it takes."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 MAX_STEPS = 120
 FIRST_STEP_SECONDS = 0.5
 
+Counters = Mapping[str, int]
+"""Totals since the start, by name."""
+
 
 class Timeline:
-    """Rows and tokens finished in each of up to 120 steps of equal length.
+    """How much each counter grew in each of up to 120 steps of equal length.
 
-    A run that goes on for longer has longer steps: two become one.
+    A run that goes on for longer has longer steps: two become one. A counter that is named for
+    the first time was 0 until then.
     """
 
     def __init__(self, started: float) -> None:
         """started: the time, by the clock whose time `add` is given."""
         self.step_seconds = FIRST_STEP_SECONDS
-        self.rows: list[int] = []
-        self.tokens: list[int] = []
+        self.series: dict[str, list[int]] = {}
         self._started = started
-        self._last = 0, 0
+        self._steps = 0
+        self._last: dict[str, int] = {}
 
-    def add(self, now: float, rows: int, tokens: int) -> None:
-        """So many rows and tokens were finished since the start. `now` never goes back."""
+    def add(self, now: float, counters: Counters) -> None:
+        """So much has been counted since the start. `now` never goes back."""
         while (step := int((now - self._started) / self.step_seconds)) >= MAX_STEPS:
             self._lengthen()
-        missing = [0] * (step + 1 - len(self.rows))
-        self.rows += missing
-        self.tokens += missing
-        self.rows[step] += rows - self._last[0]
-        self.tokens[step] += tokens - self._last[1]
-        self._last = rows, tokens
+        self._steps = max(self._steps, step + 1)
+        for name, count in counters.items():
+            series = self.series.setdefault(name, [])
+            series += [0] * (self._steps - len(series))
+            series[step] += count - self._last.get(name, 0)
+        self._last |= counters
 
     def as_dict(self) -> dict[str, float | list[int]]:
         """As the manifest has it."""
-        return {"step_seconds": self.step_seconds, "rows": self.rows, "tokens": self.tokens}
+        return {"step_seconds": self.step_seconds, **self.series}
 
     def _lengthen(self) -> None:
         self.step_seconds *= 2
-        self.rows, self.tokens = _paired(self.rows), _paired(self.tokens)
+        self._steps = -(-self._steps // 2)
+        self.series = {name: _paired(values) for name, values in self.series.items()}
 
 
 def _paired(values: list[int]) -> list[int]:
