@@ -17,7 +17,6 @@ from textmill.evaluation.rows import Row, read_rows
 from textmill.storage.base import CHUNK_BYTES, STANDARD_INPUT, input_errors
 from textmill.storage.inputs import digest, same_file, standard_input
 
-
 _STANDARD_INPUT = (STANDARD_INPUT, "/dev/stdin")
 
 

@@ -23,7 +23,7 @@ from textmill.storage.compress import compressor
 from textmill.transform.job import JobFolder
 from textmill.transform.journal import Carried
 from textmill.transform.lengths import Lengths
-from textmill.transform.ownership import announce, check_outputs, in_the_way
+from textmill.transform.ownership import check_outputs, in_the_way
 from textmill.transform.parts import Part, Row
 
 
@@ -155,7 +155,7 @@ def merge(
 def _publish(folder: JobFolder, targets: list[_Target], digests: list[OutputDigest]) -> None:
     """Have the finished files appear. What an earlier job left goes, what is others' stays."""
     earlier = check_outputs(folder)
-    announce(folder, {digest.name: digest.sha256 for digest in digests})
+    folder.announce({digest.name: digest.sha256 for digest in digests})
     written = {target.name for target in targets}
     if folder.manifest_name in earlier:
         folder.store.remove(folder.manifest_name)  # first: no manifest, no commit
@@ -216,7 +216,7 @@ def write_manifest(folder: JobFolder, manifest: dict[str, Any]) -> None:
     """
     data = _encoded(manifest)
     try:
-        announce(folder, {folder.manifest_name: hashlib.sha256(data).hexdigest()})
+        folder.announce({folder.manifest_name: hashlib.sha256(data).hexdigest()})
     except OutputError:
         if folder.is_described:  # else nobody will go on with it, and so nobody has to know
             raise

@@ -4,7 +4,7 @@ OUT.job/job.json       what the job is, written once; a resume must be the same 
 OUT.job/lock           held by the running process; one writer at a time
 OUT.job/parts/         finished rows, one append-only log per window
 OUT.job/journal.jsonl  what was tried: runs, batches before they were computed, splits
-OUT.job/commit/SHA256  a file of that digest is about to appear at one of the job's names
+OUT.job/commit/        what is about to appear at the job's names: SHA-256 and name
 OUT.job/stdin.jsonl    the input, when it came from standard input or from Python
 
 On an object store parts, journal and commit/ are in OUT.job/logs-ID/; each job has an ID of its
@@ -15,8 +15,9 @@ late, under a name that nobody reads.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 
 import msgspec
@@ -108,7 +109,7 @@ class JobFolder:
     @property
     def _is_needed(self) -> bool:
         """Whether the job would lose something with its folder: rows, or what it has announced."""
-        return self.is_described and bool(self.part_names or self.announced())
+        return self.is_described and bool(self.part_names or self.store.names(self._announcements))
 
     @property
     def is_described(self) -> bool:
@@ -158,13 +159,21 @@ class JobFolder:
 
     def announced(self) -> set[str]:
         """The SHA-256 of what runs of this job were about to put at its names."""
-        folder = self._announcements
-        return {name.removeprefix(folder) for name in self.store.names(folder)}
+        files = [self.store.read(name) or b"" for name in self.store.names(self._announcements)]
+        return {
+            line[:64].decode("ascii", "replace") for data in files for line in data.split(b"\n")
+        }
 
-    def announce(self, sha256: str, name: str) -> None:
-        """Add to `announced`. Durable. Each has a file of its own, which never changes: so none is
-        undone by a run that is late."""
-        self.store.create(f"{self._announcements}{sha256}", f"{name}\n".encode(errors="replace"))
+    def announce(self, digests: Mapping[str, str]) -> None:
+        """Add to `announced`: SHA-256 by name. Durable.
+
+        A file of its own, which never changes: so none is undone by a run that is late.
+        """
+        lines = [f"{sha256}  {name}\n" for name, sha256 in digests.items()]
+        data = "".join(lines).encode(errors="replace")
+        numbers = count()
+        while not self.store.create(f"{self._announcements}{next(numbers)}", data):
+            pass
 
     @property
     def _announcements(self) -> str:

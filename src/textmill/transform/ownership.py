@@ -7,8 +7,6 @@ so a run that was killed between two renames is told from somebody else's file.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from textmill.errors import OutputError
 from textmill.storage.base import Entry, digest_of
 from textmill.transform.job import JobFolder
@@ -40,12 +38,3 @@ def _may_go(folder: JobFolder, entry: Entry) -> bool:
         return True
     announced = folder.announced()
     return bool(announced) and digest_of(folder.store, entry.name) in announced
-
-
-def announce(folder: JobFolder, digests: Mapping[str, str]) -> None:
-    """Say which files are about to appear at the job's names, with their SHA-256.
-
-    What was announced before stays: a run that was killed may have put it there.
-    """
-    for name, sha256 in digests.items():
-        folder.announce(sha256, name)
