@@ -137,3 +137,22 @@ def test_the_command_scores_tables_and_a_baseline_of_another_format(tmp_path):
     ran = textmill("score", "a.tsv", "wanted.csv.gz", *flags, cwd=tmp_path)
     assert (ran.code, ran.err) == (0, ""), ran.err
     assert "against b.parquet, over 3 records" in ran.out
+
+
+def test_what_failed_is_told_by_the_id_that_was_named(tmp_path):
+    """Predictions of another system, with their failures among them, under an id of its own."""
+    predictions = write_lines(
+        tmp_path / "p.jsonl",
+        {"key": 1, "generated_text": "a b"},
+        {"key": 2, "error": "the server was away"},
+    )
+    references = write_lines(
+        tmp_path / "r.jsonl", {"doc": 1, "summary": "a b"}, {"doc": 2, "summary": "c"}
+    )
+    page = tmp_path / "page.html"
+    ran = textmill(
+        *("score", predictions, references, "--on", "key=doc", "--ref", "summary"),
+        *("--missing", "zero", "--report", page),
+    )
+    assert ran.code == 0, ran.err
+    assert "the server was away" in page.read_text()

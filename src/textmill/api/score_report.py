@@ -21,12 +21,15 @@ if TYPE_CHECKING:
     from textmill.report.values import Failed, Failure, Job, Numbers
 
 
-def score_report(scores: Scores, files: Sequence[RowFile], *, how: How, command: str) -> str:
+def score_report(
+    scores: Scores, files: Sequence[RowFile], *, on: str, how: How, command: str
+) -> str:
     """The page of scores, with what stands beside the predictions: errors, the job's manifest.
 
-    files: all that were read, the predictions first. command: what makes it again.
+    files: all that were read, the predictions first. on: the id, as `Sides.on` has it. command: what makes it again.
     Raises `InputError` where files are gone.
     """
+    from textmill.evaluation.fields import id_fields
     from textmill.evaluation.highlight import Overlap
     from textmill.report.cards import places_of, score_examples
     from textmill.report.choosing import score_groups
@@ -42,7 +45,7 @@ def score_report(scores: Scores, files: Sequence[RowFile], *, how: How, command:
     digests = tuple((_named(file), file.sha256()) for file in files)
     manifest, job = _manifest_beside(files[0].path)
     found = scores.records.examples(places)
-    failures = _unanswered(scores, files[0])
+    failures = _unanswered(scores, files[0], id_fields(on)[0])
     source = Source(
         command=command,
         files=digests,
@@ -98,7 +101,7 @@ def _verified(job: Job | None, name: str, sha256: str) -> str | None:
     return f"{name} is not as its manifest says: it has changed since the job ran."
 
 
-def _unanswered(scores: Scores, predictions: RowFile) -> Sequence[Failure]:
+def _unanswered(scores: Scores, predictions: RowFile, id_field: str) -> Sequence[Failure]:
     """References without a prediction by code, with the first of each and what is said of it."""
     from textmill.evaluation.fields import id_key
     from textmill.report.values import Failed, by_code
@@ -109,7 +112,7 @@ def _unanswered(scores: Scores, predictions: RowFile) -> Sequence[Failure]:
         for code, places in wanted.items()
         for place in places
     }
-    said = _messages(predictions, keys.keys())
+    said = _messages(predictions, keys.keys(), id_field)
     found: dict[str, list[Failed]] = {code: [] for code in wanted}
     for key, (code, place) in keys.items():
         line, message = said.get(key, (None, UNSAID.get(code, "")))
@@ -144,9 +147,11 @@ def _first_unanswered(scores: Scores) -> Iterator[tuple[str, list[int]]]:
     return iter(found.items())
 
 
-def _messages(predictions: RowFile, keys: Iterable[Any]) -> dict[Any, tuple[int | None, str]]:
-    """Line and message of rows that failed, by id: from the error file, and from the predictions
-    themselves where they hold them."""
+def _messages(
+    predictions: RowFile, keys: Iterable[Any], id_field: str
+) -> dict[Any, tuple[int | None, str]]:
+    """Line and message of rows that failed, by id: from the error file, where that is always `id`,
+    and from the predictions themselves where they hold them."""
     from textmill.evaluation.fields import id_key
     from textmill.evaluation.files import RowFile
     from textmill.evaluation.join import errors_beside
@@ -159,7 +164,7 @@ def _messages(predictions: RowFile, keys: Iterable[Any]) -> dict[Any, tuple[int 
             break
         for row in file.rows():
             message = row.value.get("message", row.value.get("error"))
-            key = id_key(row.value.get("id"))
+            key = id_key(row.value.get(id_field if file is predictions else "id"))
             if message is not None and key in wanted:
                 line = row.value.get("line")
                 found[key] = (line if isinstance(line, int) else None, str(message))

@@ -119,7 +119,7 @@ def score(
         named = ["score", str(predictions), *map(str, given)]
         flags = {**beyond_default(sides), **beyond_default(how), "baseline": baseline}
         again = _command_line(named, {**flags, "report": report})
-        write_page(report, score_report(scores, files.all(), how=how, command=again))
+        write_page(report, score_report(scores, files.all(), on=sides.on, how=how, command=again))
     return scores
 
 
