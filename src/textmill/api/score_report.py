@@ -26,7 +26,8 @@ def score_report(
 ) -> str:
     """The page of scores, with what stands beside the predictions: errors, the job's manifest.
 
-    files: all that were read, the predictions first. on: the id, as `Sides.on` has it. command: what makes it again.
+    files: all that were read, the predictions first. on: the id, as `Sides.on` has it.
+    command: what makes it again.
     Raises `InputError` where files are gone.
     """
     from textmill.evaluation.fields import id_fields
