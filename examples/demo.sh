@@ -1,5 +1,6 @@
 #!/bin/sh
-# The main job on the embedded model: 2,000 Debian package descriptions, one synopsis each, scored.
+# The main job on the embedded model: 2,000 Debian package descriptions, one synopsis each, scored
+# beside what takes no model: the first eight words of each description.
 # usage: demo.sh DATA FOLDER
 set -eu
 data=$1 folder=$2
@@ -12,8 +13,9 @@ show() {
 
 show textmill run "$data" -o "$folder/predict.jsonl" --model demo \
   --prompt "Briefly summarize this text: {document}"
+show python "$(dirname "$0")/first_eight_words.py" "$data" "$folder/eight_words.jsonl"
 show textmill score "$folder/predict.jsonl" "$data" --ref summary \
-  --report "$folder/report.html" >"$folder/scores.txt"
+  --baseline "$folder/eight_words.jsonl" --report "$folder/report.html" >"$folder/scores.txt"
 sed '$d' "$folder/scores.txt" | sed '$d'  # the page and what it says come last
 
 printf '\nThe first three records, unselected:\n'

@@ -92,7 +92,9 @@ class Trainer:
             chance = random.Random(self.args.seed * 1000 + self.epoch)
             chosen = without_siblings(self.pairs, chance)
             pairs = [names.exchanged(pair, chance) for pair in chosen]
-            yield from batches(pairs, self.tokenizer, self.args.tokens, self.args.longest, chance)
+            yield from batches(
+                pairs, self.tokenizer, self.args.tokens, self.args.longest, chance, names=names
+            )
             self.epoch += 1
 
     def _learn(self, batch: Batch) -> float:
@@ -176,12 +178,14 @@ def _loss(model: T5ForConditionalGeneration, batch: Batch, smoothing: float) -> 
         logits = model(
             input_ids=batch.ids, attention_mask=(batch.ids != 0).long(), labels=batch.labels
         ).logits
-    return torch.nn.functional.cross_entropy(
+    losses = torch.nn.functional.cross_entropy(
         logits.float().flatten(0, 1),
         batch.labels.flatten(),
         ignore_index=-100,
         label_smoothing=smoothing,
+        reduction="none",
     )
+    return (losses * batch.weights.flatten()).sum() / batch.weights.sum()
 
 
 def _optimisers(

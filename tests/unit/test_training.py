@@ -8,6 +8,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
 
 sys.path.append(str(Path(__file__).parents[2] / "training"))
 
@@ -89,3 +92,11 @@ def test_siblings_are_few_in_an_epoch() -> None:
 def test_the_initial_weights_copy() -> None:
     assert start.copying(start.new_model(2000, 0).eval(), rows=8) > 0.95
     assert start.copying(start.new_model(2000, 0, copies=False).eval(), rows=8) < 0.05
+
+
+def test_tokens_of_names_from_the_description_count_more() -> None:
+    tokenizer = Tokenizer(WordLevel({"the": 0, "tool": 1, "frobd": 2, "?": 3}, unk_token="?"))
+    tokenizer.pre_tokenizer = Whitespace()
+    found = batches.token_weights(tokenizer, "the tool frobd", {"frobd"}, 3)
+    assert found == [1.0, 1.0, batches.NAME_WEIGHT]
+    assert batches.token_weights(tokenizer, "the tool frobd", set(), 3) == [1.0, 1.0, 1.0]
