@@ -237,6 +237,16 @@ class JobFolder:
         self.describe(spec, command)
         return False
 
+    def check_input_copy(self, sha256: str) -> None:
+        """Raise `ResumeRefused` if a copy of an input with that digest must not be put at `spool`:
+        the finished rows here are of another, of which the copy there may be the last."""
+        before = self.description()
+        if before is None or not self.holds_rows:
+            return
+        inputs = [text for name, text in before.identity.items() if name.startswith("input ")]
+        if not any(sha256 in text for text in inputs):
+            self._refuse([f'input: was {", ".join(inputs)}, is "sha256 {sha256}"'])
+
     def describe(self, spec: JobSpec, command: Sequence[str] | None = None) -> None:
         """Write what the job is: from now on the rows in the folder are its own.
 
