@@ -165,8 +165,9 @@ class Ledger:
     def skip(self, part: Part) -> None:
         """Count a window that an earlier run completed."""
         self.windows += 1
-        self.progress.begun += len(part.rows)
-        self.progress.count(part.rows, resumed=True)
+        with self._lock:
+            self.progress.begun += len(part.rows)
+            self.progress.count(part.rows, resumed=True)
         self._tell()
 
     def open(self, window: Window, part: Part, end: int, rejected: Iterable[Row]) -> None:
@@ -175,8 +176,9 @@ class Ledger:
         end: where the whole frames of its part file end.
         """
         self.windows += 1
-        self.progress.begun += window.rows
-        self.progress.count(part.rows, resumed=True)
+        with self._lock:
+            self.progress.begun += window.rows
+            self.progress.count(part.rows, resumed=True)
         done = {row.n for row in part.rows}
         writer = PartWriter(self.folder.part(window.number), end=end)
         state = _Open(window, writer, done, window.rows - len(done))
@@ -284,10 +286,12 @@ class Ledger:
 
     def close(self) -> None:
         """Give the files back. What was entered is kept, if the store still takes it."""
-        if self._unsynced:
-            with suppress(OutputError, InputError):  # the run ends for a reason that is told
-                self._sync()
-        for writer in (*self._complete, *(state.writer for state in self._open.values())):
-            writer.close()
-        self._complete.clear()
-        self._open.clear()
+        try:
+            if self._unsynced:
+                with suppress(OutputError, InputError):  # the run ends for a reason that is told
+                    self._sync()
+        finally:
+            for writer in (*self._complete, *(state.writer for state in self._open.values())):
+                writer.close()
+            self._complete.clear()
+            self._open.clear()
