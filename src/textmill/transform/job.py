@@ -255,7 +255,7 @@ class JobFolder:
         description = Description(
             identity=spec.identity(),
             logs=self._log_folder.removeprefix(self._folder),
-            command=[_encodable(word) for word in command] if command else None,
+            command=[encodable(word) for word in command] if command else None,
             cwd=_cwd(),
             replaces={
                 entry.name: entry.version
@@ -306,14 +306,14 @@ class JobFolder:
         self._is_empty = True
 
 
-def _encodable(text: str) -> str:
+def encodable(text: str) -> str:
     """Bytes of a file name that are no UTF-8 are written as \\udcNN."""
     return text.encode(errors="backslashreplace").decode()
 
 
 def _cwd() -> str | None:
     try:
-        return _encodable(str(Path.cwd()))
+        return encodable(str(Path.cwd()))
     except OSError:  # it was removed
         return None
 
