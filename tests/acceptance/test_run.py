@@ -442,6 +442,25 @@ def test_an_input_named_like_the_unfinished_output_survives(tmp_path):
     assert source.read_bytes() == before
 
 
+@pytest.mark.parametrize("name", ["out.jsonl", "out.errors.jsonl", "out.jsonl.unfinished"])
+def test_an_input_is_never_replaced_though_it_comes_as_standard_input(tmp_path, name):
+    source = write_lines(tmp_path / name, *ARTICLES)
+    before = source.read_bytes()
+    flags = ["run", "-", "-o", "out.jsonl", "--fresh", "--engine", "echo"]
+    with source.open("rb") as stdin:
+        ran = subprocess.run(
+            [sys.executable, "-m", "textmill", *flags],
+            cwd=tmp_path,
+            stdin=stdin,
+            env=environment(),
+            capture_output=True,
+            check=False,
+        )
+    assert (ran.returncode, b"standard input is an input of this job" in ran.stderr) == (2, True)
+    assert source.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 def test_rows_of_a_job_that_lost_its_description_are_not_used(tmp_path, many):
     source, _ = many
     output = tmp_path / "out.jsonl"

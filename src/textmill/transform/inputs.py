@@ -64,7 +64,7 @@ class JobInput(Struct, frozen=True, kw_only=True):
     """One file of a job's input: where it is, what the user calls it, what is in it.
 
     span: the stretch of bytes in which the rows to read begin; None for all of them.
-    is_copy: it was copied here from what can be read only once.
+    is_copy: it was copied here from what can be read only once; origin: the pipe that was, or `-`.
     commit: of a data set, what its revision meant.
     """
 
@@ -74,6 +74,7 @@ class JobInput(Struct, frozen=True, kw_only=True):
     format: Format = "jsonl"
     span: tuple[int, int] | None = None
     is_copy: bool = False
+    origin: str | None = None
     commit: str | None = None
 
     @property
@@ -244,7 +245,9 @@ def _refuse_repeated_urls(urls: Iterable[str]) -> None:
 def _job_input(found: _Found, copy: Copy, options: ReadOptions) -> JobInput:
     if found.file.size_bytes is None:
         shown = "standard input" if found.file.path == STANDARD_INPUT else found.label
-        return JobInput(store=copy.store, name=copy.name, label=shown, is_copy=True)
+        return JobInput(
+            store=copy.store, name=copy.name, label=shown, is_copy=True, origin=found.file.path
+        )
     place, name = open_store(found.file.path, options.stores)
     return JobInput(store=place, name=name, label=found.label, commit=found.commit)
 

@@ -141,7 +141,7 @@ class Prepared:
         found = find_inputs(inputs, Copy(folder.store, folder.spool, check), options)
         outputs = [folder.store.label(name) for name in folder.outputs]
         for source in found:
-            at = source.store.label(source.name)
+            at = source.origin or source.store.label(source.name)
             for output in outputs:
                 if _same(at, output) or _same(at, output + UNFINISHED_SUFFIX):
                     raise OutputError(
