@@ -162,7 +162,8 @@ class _LocalFile:
         return self._file.tell()
 
     def close(self) -> None:
-        self._file.close()
+        with suppress(OSError):  # what was read stays read
+            self._file.close()
 
 
 def open_local(path: str) -> Stream:
