@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -19,6 +20,8 @@ from textmill.transform.journal import JobJournal, Progressed, now
 from textmill.transform.parts import Part, PartWriter, Row
 from textmill.transform.windows import Window
 from textmill.words import counted
+
+_PERCENTAGE = re.compile(r"[0-9]{1,3}(\.[0-9]{1,9})?%", re.ASCII)
 
 
 class Progress(Struct):
@@ -88,11 +91,11 @@ class ErrorBudget(Struct, frozen=True):
         try:
             if text is None:
                 return cls()
-            if isinstance(text, str) and text.endswith("%"):
+            if isinstance(text, str) and _PERCENTAGE.fullmatch(text):
                 budget = cls(share=Fraction(text[:-1]) / 100)
             else:
                 budget = cls(rows=int(text) if isinstance(text, int | str) else -1)
-        except (ValueError, ZeroDivisionError):
+        except ValueError:
             budget = cls(rows=-1)
         if (budget.rows or 0) < 0 or not 0 <= (budget.share or 0) <= 1:
             raise UsageError(
