@@ -256,6 +256,15 @@ def test_what_cannot_work_is_refused_before_any_work(tmp_path, arguments):
     assert source.read_bytes() == before
 
 
+def test_a_second_parameter_after_one_set_is_told_from_an_input(tmp_path):
+    source = write_lines(tmp_path / "in.jsonl", *ARTICLES)
+    ran = echo(source, tmp_path, "--set", "seed=1", "max_new_tokens=3")
+    assert ran.code == 2
+    assert "--set max_new_tokens=3" in ran.err
+    named_so = write_lines(tmp_path / "seed=1", *ARTICLES)
+    assert echo(named_so, tmp_path).code == 0
+
+
 def test_unreadable_input_is_refused(tmp_path):
     if os.geteuid() == 0:
         pytest.skip("root reads everything")
