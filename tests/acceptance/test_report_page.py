@@ -75,6 +75,10 @@ def page(browser, report):
 def test_it_says_what_was_found_in_its_parts(page):
     heading = page.page.locator("h1").inner_text()
     assert re.match(r"Better than the baseline: rouge1 \+0\.\d{4} \(.*\), p 0\.\d{4}\.", heading)
+    where = page.page.locator(".lead .where").inner_text()
+    assert re.match(
+        r"Of \d+ slices with an interval, rouge1 is above the baseline's in \d+ \(", where
+    )
     assert page.shown("h2") == [
         *("Accounting", "Scores", "Against the baseline", "Slices", "Look at the data"),
         *("Lengths", "Failures", "Provenance"),

@@ -44,9 +44,12 @@ def scores_html(scores: Scores) -> str:
 
 
 def number(name: str, value: float, *, sign: bool = False) -> str:
-    """Four digits after the point, two where the scale goes to 100."""
+    """Four digits after the point, two where the scale goes to 100.
+
+    sign: with + or -, which 0 has not; +0.0000 and -0.0000 are what was rounded to that.
+    """
     digits = 2 if name in SACRE_METRICS else 4
-    return f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
+    return f"{value:+.{digits}f}" if sign and value else f"{value or 0.0:.{digits}f}"
 
 
 def interval(name: str, low: float | None, high: float | None, *, sign: bool = False) -> str:
