@@ -79,9 +79,15 @@ def _many(found: Sequence[Slice]) -> str:
 
 
 def _named(found: Sequence[Slice]) -> Iterator[Piece]:
-    for at, one in enumerate(found[:MAX_NAMED]):
+    """As in ` (section perl +0.0501, rust +0.0310)`: a column is said where it changes."""
+    column = None
+    for one in found[:MAX_NAMED]:
         first = one.scores[0]
-        yield Piece(f"{', ' if at else ' ('}{one.column} ")
+        yield Piece(", " if column else " (")
+        if one.column != column:
+            yield Piece(one.column, elsewhere=True)
+            yield Piece(" ")
+        column = one.column
         yield Piece(id_text(one.label), elsewhere=True)
         yield Piece(f" {number(first.name, first.difference or 0, sign=True)}")
     if found:
