@@ -48,8 +48,11 @@ def take(report: Path) -> None:
         end = page.evaluate(
             "() => document.querySelector('#baseline .two').getBoundingClientRect().top"
         )
-        clip = {"x": 0, "y": 0, "width": WIDTH, "height": end}
-        page.screenshot(path=PICTURE, full_page=True, clip=clip)
+        page.screenshot(
+            path=PICTURE,
+            full_page=True,
+            clip={"x": 0, "y": 0, "width": WIDTH, "height": end},
+        )
         browser.close()
 
 
