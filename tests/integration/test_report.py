@@ -18,7 +18,7 @@ from support.jobs import rows_of, run_job
 from textmill.engines.echo import EchoEngine
 from textmill.errors import OutputError
 from textmill.evaluation.results import Comparison
-from textmill.report.scoring import verdict
+from textmill.evaluation.verdict import verdict
 from textmill.report.speed import speed_section
 from textmill.report.values import job_of
 from textmill.storage.memory import MemoryStore

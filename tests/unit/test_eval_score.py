@@ -20,8 +20,8 @@ from support.evaluation import demo, mutated, write_rows
 from textmill import Scores, score
 from textmill.errors import InputError, ParameterError, UsageError
 from textmill.evaluation.base import ROUGE_TYPES
-from textmill.evaluation.notebook import number
-from textmill.report.verdict import where
+from textmill.evaluation.figures import number
+from textmill.evaluation.verdict import where
 
 FILES = tuple[Path, Path, Path]
 
@@ -289,6 +289,10 @@ def test_all_forms_have_the_same_numbers(files: FILES) -> None:
     for row in scores.table():
         assert f"<td>{row['value']:.4f}</td>" in page
         assert f"<td>{row['difference']:+.4f}</td>" in page
+    assert "<b>Better than the baseline: rouge1 +0." in page
+    first = scores.slices[0].scores[0]
+    assert f"<td>{first.difference:+.4f}</td>" in page
+    assert f"{len(scores.slices) - 20} more slices in slice_table()" in page
     assert "NaN" not in json.dumps(plain)
 
 
@@ -397,7 +401,7 @@ def test_where_names_what_is_apart_the_largest_difference_first(files: FILES) ->
     mirrored = score(files[1], files[2], ref="summary", baseline=files[0])
     said = "".join(one.text for one in where(mirrored))
     assert "above the baseline's in none, and below it in" in said
-    differences = [float(one.replace("−", "-")) for one in re.findall(r"−0\.\d{4}", said)]
+    differences = [float(one) for one in re.findall(r"-0\.\d{4}", said)]
     below = [one.scores[0] for one in mirrored.slices if (one.scores[0].difference_high or 0) < 0]
     assert differences == sorted(round(one.difference or 0, 4) for one in below)
     assert where(scored(files)) == where(scored(files, baseline=files[1], samples=0)) == ()

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
 from textmill.cli.runner import printable
+from textmill.evaluation.figures import interval, number, p_text
 from textmill.evaluation.join import Counts
-from textmill.evaluation.notebook import interval, number
 from textmill.evaluation.resampling import MIN_RECORDS
 from textmill.evaluation.results import Baseline, Scores, Slice
-from textmill.report.verdict import headline, where
+from textmill.evaluation.verdict import headline, where
 from textmill.words import counted
 
 MAX_MOVED = 3
@@ -93,7 +93,7 @@ def _baseline(baseline: Baseline) -> Iterator[str]:
         difference = number(one.name, one.difference, sign=True)
         yield (
             f"  {one.name:<13}{number(one.name, one.baseline):>9}{difference:>12}{sure:>22}"
-            f"{one.p_randomisation:>8.4f}   {one.wins:,} / {one.ties:,} / {one.losses:,}"
+            f"{p_text(one.p_randomisation):>8}   {one.wins:,} / {one.ties:,} / {one.losses:,}"
         )
     yield ""
     yield f"  {baseline.signature}"

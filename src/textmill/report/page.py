@@ -7,13 +7,14 @@ from functools import cache
 from importlib.resources import files
 
 from textmill.evaluation.results import Scores
+from textmill.evaluation.verdict import headline, where
 from textmill.html.build import Child, tag
 from textmill.html.document import document
 from textmill.html.parts import Section, given, note, section
 from textmill.html.styles import base_style
 from textmill.report import looking, running, scoring, speed
+from textmill.report.texts import id_text, wide_minus
 from textmill.report.values import Job, JobView, ScoreView
-from textmill.report.verdict import headline, where
 
 
 def score_page(view: ScoreView) -> str:
@@ -33,10 +34,12 @@ def score_page(view: ScoreView) -> str:
         running.failure_section(view.failures),
         running.provenance_section(view.source, job),
     ]  # fmt: skip
-    lead = [headline(scores), "."]
+    lead = [wide_minus(headline(scores)), "."]
     names = tag("p", given(scores.predictions), " against ", given(scores.references),
                   f" ({scores.ref})", _beside(scores), class_="names")  # fmt: skip
-    said = [given(one.text) if one.elsewhere else one.text for one in where(scores)]
+    said = [
+        given(id_text(one.text)) if one.elsewhere else wide_minus(one.text) for one in where(scores)
+    ]
     below = [tag("p", said, ".", class_="where") if said else None, names]
     return _page(scores.predictions, "Scores", lead, below, sections)
 

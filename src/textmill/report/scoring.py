@@ -9,13 +9,14 @@ from itertools import groupby
 import numpy as np
 
 from textmill.evaluation.base import SACRE_METRICS
+from textmill.evaluation.figures import p_text
 from textmill.evaluation.join import State
 from textmill.evaluation.results import Baseline, Comparison, Moved, Score, Scores, Slice
+from textmill.evaluation.verdict import verdict
 from textmill.html import charts
 from textmill.html.build import Child, Element, fragment, tag
 from textmill.html.parts import Head, Section, chart, details, given, note, section, table
 from textmill.report.texts import id_text, interval, number
-from textmill.report.verdict import p_text, verdict
 from textmill.words import counted
 
 BINS = 40

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from textmill.evaluation.base import LOWER_IS_BETTER
+from textmill.evaluation.figures import interval, number, p_text
 from textmill.evaluation.results import Comparison, Scores, Slice
-from textmill.report.texts import id_text, interval, number
 from textmill.words import counted
 
 UNSURE = 0.05
@@ -16,7 +16,7 @@ MAX_NAMED = 5
 
 
 def headline(scores: Scores) -> str:
-    """What the page says, in a sentence: of the first metric."""
+    """What the scores say, in a sentence: of the first metric."""
     first = scores.scores[0]
     if scores.baseline is None:
         sure = interval(first.name, first.low, first.high)
@@ -40,11 +40,6 @@ def verdict(one: Comparison) -> str:
         return "Copies more than the baseline" if more else "Copies less than the baseline"
     better = more != (one.name in LOWER_IS_BETTER)
     return "Better than the baseline" if better else "Worse than the baseline"
-
-
-def p_text(value: float) -> str:
-    """p with four digits; smaller ones are not told apart by 10,000 draws."""
-    return f"{value:.4f}"
 
 
 class Piece(NamedTuple):
@@ -88,7 +83,7 @@ def _named(found: Sequence[Slice]) -> Iterator[Piece]:
             yield Piece(one.column, elsewhere=True)
             yield Piece(" ")
         column = one.column
-        yield Piece(id_text(one.label), elsewhere=True)
+        yield Piece(one.label, elsewhere=True)
         yield Piece(f" {number(first.name, first.difference or 0, sign=True)}")
     if found:
         yield Piece(", …)" if len(found) > MAX_NAMED else ")")
