@@ -74,3 +74,21 @@ def test_a_benchmark_prints_its_figures(name, tmp_path):
     if name == "endpoint_rivals.py":
         for rival in ("litserve", "bentoml"):
             assert (rival in found["goodput_at_0.5"]) != (f"{rival} is not installed" in err)
+
+
+@pytest.mark.full
+def test_a_job_ten_times_as_large_costs_no_more_for_each_record_and_little_more_memory(tmp_path):
+    """The ten million of `docs/performance.md` take minutes; a slope would show here already.
+
+    Of random ids 16 bytes each are remembered: 160 MB of ten million.
+    """
+    sizes = ("40000", "400000")
+    command = [sys.executable, FOLDER / "scale.py", "--rounds", "1", "--sizes", *sizes]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment(), capture_output=True, timeout=600, check=False
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    for kind, rows in json.loads(done.stdout.splitlines()[-1])["medians"].items():
+        few, many = (rows[size] for size in sizes)
+        assert many["cpu_us_per_record"] < 1.3 * few["cpu_us_per_record"], kind
+        assert many["peak_mb"] < 140, kind

@@ -256,6 +256,15 @@ def test_what_cannot_work_is_refused_before_any_work(tmp_path, arguments):
     assert source.read_bytes() == before
 
 
+def test_a_second_parameter_after_one_set_is_told_from_an_input(tmp_path):
+    source = write_lines(tmp_path / "in.jsonl", *ARTICLES)
+    ran = echo(source, tmp_path, "--set", "seed=1", "max_new_tokens=3")
+    assert ran.code == 2
+    assert "--set max_new_tokens=3" in ran.err
+    named_so = write_lines(tmp_path / "seed=1", *ARTICLES)
+    assert echo(named_so, tmp_path).code == 0
+
+
 def test_unreadable_input_is_refused(tmp_path):
     if os.geteuid() == 0:
         pytest.skip("root reads everything")
@@ -440,6 +449,25 @@ def test_an_input_named_like_the_unfinished_output_survives(tmp_path):
     before = source.read_bytes()
     assert echo(source, tmp_path).code == 2
     assert source.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.errors.jsonl", "out.jsonl.unfinished"])
+def test_an_input_is_never_replaced_though_it_comes_as_standard_input(tmp_path, name):
+    source = write_lines(tmp_path / name, *ARTICLES)
+    before = source.read_bytes()
+    flags = ["run", "-", "-o", "out.jsonl", "--fresh", "--engine", "echo"]
+    with source.open("rb") as stdin:
+        ran = subprocess.run(
+            [sys.executable, "-m", "textmill", *flags],
+            cwd=tmp_path,
+            stdin=stdin,
+            env=environment(),
+            capture_output=True,
+            check=False,
+        )
+    assert (ran.returncode, b"standard input is an input of this job" in ran.stderr) == (2, True)
+    assert source.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_rows_of_a_job_that_lost_its_description_are_not_used(tmp_path, many):

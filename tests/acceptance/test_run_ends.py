@@ -285,6 +285,30 @@ def test_the_line_to_continue_with_reads_what_came_from_standard_input(tmp_path)
     assert len(read_lines(tmp_path / "out.jsonl")) == 5
 
 
+@pytest.mark.parametrize("other", [b"", b'{"id": 9, "text_inputs": "other"}\n'])
+def test_another_standard_input_does_not_replace_the_copy_of_an_unfinished_jobs(tmp_path, other):
+    """Nobody may have the first one any more: a pipe that was cut off is not the end of it."""
+    data = write_lines(tmp_path / "in.jsonl", *ROWS, {"id": "bad", "text_inputs": 5}).read_bytes()
+    line = stopped(tmp_path, "run", "-", "-o", "out.jsonl", stdin=data)
+    run = ("run", "-", "-o", "out.jsonl", "--engine", "echo")
+    refused = textmill(*run, cwd=tmp_path, stdin=other)
+    assert refused.code == 2
+    assert "holds an unfinished job that differs from this one:\n  input: was " in refused.err
+    assert (tmp_path / "out.jsonl.job" / "stdin.jsonl").read_bytes() == data
+    assert [path.name for path in tmp_path.glob("*.job/stdin*")] == ["stdin.jsonl"]
+    assert typed(tmp_path, line).returncode == 3
+    assert len(read_lines(tmp_path / "out.jsonl")) == 5
+
+
+def test_another_standard_input_may_begin_afresh(tmp_path):
+    data = write_lines(tmp_path / "in.jsonl", *ROWS, {"id": "bad", "text_inputs": 5}).read_bytes()
+    stopped(tmp_path, "run", "-", "-o", "out.jsonl", stdin=data)
+    other = b'{"id": 9, "text_inputs": "other"}\n'
+    run = ("run", "-", "-o", "out.jsonl", "--engine", "echo")
+    assert textmill(*run, "--fresh", cwd=tmp_path, stdin=other).code == 0
+    assert [row["id"] for row in read_lines(tmp_path / "out.jsonl")] == [9]
+
+
 def test_the_line_to_continue_with_has_the_parameters_of_the_environment(tmp_path):
     write_lines(tmp_path / "in.jsonl", *ROWS, {"id": "bad", "text_inputs": 5})
     env = environment(HYPER_PARAMS='{"max_new_tokens": 3}')

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import pytest
 
 from support.jobs import rows_of, run_job
-from textmill.errors import TooManyErrors
+from textmill.errors import TooManyErrors, UsageError
 from textmill.storage.memory import MemoryStore
+from textmill.transform.ledger import ErrorBudget
 
 EVERY_20TH = [None if n % 20 == 7 else f"text {n}" for n in range(6000)]
 
@@ -32,3 +35,13 @@ def test_a_share_that_cannot_hold_stops_the_job_early():
     with pytest.raises(TooManyErrors, match="--max-errors allows"):
         run_job(store, rows, max_errors="1%")
     assert len(store.names("out.jsonl.job/parts/")) < 10
+
+
+@pytest.mark.parametrize("text", ["1e9999999999%", "٣%", "-1%", "101%", "1/0%", "%", "1 %"])
+def test_what_is_no_percentage_is_refused_at_once(text):
+    with pytest.raises(UsageError, match="neither a number of rows nor a percentage"):
+        ErrorBudget.parse(text)
+
+
+def test_a_percentage_may_have_a_fraction():
+    assert ErrorBudget.parse("0.5%").share == Fraction(1, 200)

@@ -8,10 +8,13 @@ from threading import Event
 
 import pytest
 
-from support.jobs import rows_of, run_job, texts_of
+from support.jobs import OUTPUT, Interrupted, rows_of, run_job, texts_of
+from support.permissions import ordinary_user
 from textmill.engines.echo import EchoEngine
 from textmill.errors import OutputError
+from textmill.storage.local import LocalStore
 from textmill.storage.memory import MemoryStore
+from textmill.transform.job import JobFolder
 from textmill.transform.plan import window_sizes
 
 PATIENCE_S = 30
@@ -41,11 +44,15 @@ class Watched(MemoryStore):
     def __init__(self):
         super().__init__()
         self.synced, self.error = Event(), None
+        self.closed = False
+
+    def close_log(self):
+        self.closed = True
 
     def log(self, name):
         log = super().log(name)
         if name.endswith("/00000.jsonl"):
-            plain = log.sync
+            plain, log.close = log.sync, self.close_log
 
             def sync():
                 self.synced.set()
@@ -74,6 +81,41 @@ def test_a_sync_that_fails_beside_the_work_ends_the_run():
     store.error = None
     run_job(store, rows)
     assert len(texts_of(store)) == 50
+
+
+def test_a_bug_beside_the_work_leaves_no_file_open():
+    store = Watched()
+    store.error = RuntimeError("a bug")
+    with pytest.raises(RuntimeError, match="a bug"):
+        run_job(store, rows_of([f"text number {n}" for n in range(50)]), Paused(store.synced))
+    assert store.closed
+
+
+def test_rows_survive_a_folder_that_cannot_be_listed_when_the_run_ends():
+    rows = rows_of([f"text number {n}" for n in range(50)])
+    with ordinary_user() as home:
+        store = LocalStore(home)
+        with pytest.raises(KeyboardInterrupt):
+            run_job(store, rows, Interrupted(3))
+        parts, folder = home / "out.jsonl.job" / "parts", JobFolder(store, OUTPUT)
+        folder.lock()
+        parts.chmod(0)
+        folder.leave()
+        parts.chmod(0o700)
+        assert folder.holds_rows
+        assert run_job(store, rows)["run"]["resumed_rows"] > 0
+
+
+def test_the_speed_of_a_resumed_run_is_that_of_its_own_rows():
+    """Others were done before it, which are ten times as long or as short."""
+    store, rows = MemoryStore(), rows_of(["xx1", "xx2", "y" * 30, "z" * 30])
+    with pytest.raises(KeyboardInterrupt):
+        run_job(store, rows, Interrupted(1))
+    manifest = run_job(store, rows)
+    run, counts = manifest["run"], manifest["counts"]
+    per_row = sum(run["timeline"]["tokens"]) / run["rows"]
+    assert run["tokens_per_second"] / run["rows_per_second"] == pytest.approx(per_row, rel=0.01)
+    assert per_row != pytest.approx((counts["input_tokens"] + counts["output_tokens"]) / 4, rel=0.1)
 
 
 class Slow(EchoEngine):

@@ -20,7 +20,9 @@ from msgspec.structs import replace
 from support.command import environment
 from support.ct2 import DEMO, demo_inputs, make_engine, params_for
 from support.isolation import (
+    FATES,
     PARAMS,
+    TIMEOUT_S,
     Collected,
     is_gone,
     requests_with,
@@ -35,26 +37,8 @@ from textmill.engines.echo import EchoEngine
 from textmill.engines.isolated import IsolatedEngine
 from textmill.engines.loading import LoadedModel, load_model
 from textmill.engines.wire import Order
-from textmill.errors import CorruptModel, EngineError, ErrorCode, ModelError
+from textmill.errors import CorruptModel, EngineError, ModelError
 from textmill.testing.engines import Venom
-
-TIMEOUT_S = 1.0
-"""For engines that hang: what is alive answers sooner even where the machine is busy."""
-
-FATES = {
-    Venom.RAISE: (ErrorCode.ENGINE_ERROR, "RuntimeError: venom"),
-    Venom.FAIL: (ErrorCode.ENGINE_ERROR, "venom"),
-    Venom.TOO_FEW: (ErrorCode.ENGINE_ERROR, "answered 0 of 1 requests"),
-    Venom.TOO_MANY: (ErrorCode.ENGINE_ERROR, "twice"),
-    Venom.NO_MEMORY: (ErrorCode.OOM, "out of memory"),
-    Venom.BAD_ALLOC: (ErrorCode.OOM, "bad_alloc"),
-    Venom.HANG: (ErrorCode.TIMEOUT, "after 1 s"),
-    Venom.HANG_IN_NATIVE_CODE: (ErrorCode.TIMEOUT, "after 1 s"),
-    Venom.SEGFAULT: (ErrorCode.CRASHED, "SIGSEGV"),
-    Venom.ABORT: (ErrorCode.CRASHED, "SIGABRT"),
-    Venom.EXIT: (ErrorCode.CRASHED, "exit status 9"),
-    Venom.KILL: (ErrorCode.CRASHED, "memory"),
-}
 
 
 def check(outcomes: list[Outcome], venoms: dict[int, Venom], count: int) -> None:

@@ -133,6 +133,33 @@ def test_a_retry_that_was_killed_while_it_forgot_is_finished_by_the_next_run():
     assert killed > 5
 
 
+@pytest.mark.parametrize("when", [When.BEFORE, When.HALF])
+def test_the_retry_of_a_finished_job_killed_at_any_call_costs_no_good_row(when):
+    """The same line goes on, or the one without the flag, which may find nothing to do."""
+    rows = rows_of(TEXTS[:300])
+    first = MemoryStore()
+    good = run_job(first, rows, poisoned(5, 33, 290))["counts"]["ok"]
+    wanted = {n: text for n, text in expected().items() if n < 300}
+    for calls in range(1, 1000):
+        store = first.crash()
+        store.failure = Failure(store.calls + calls, Killed, when)
+        try:
+            run_job(store, rows, retry_failed=True)
+        except Killed:
+            left = store.crash()
+        else:
+            break
+        plain = MemoryStore(left.files)
+        again = run_job(left, rows, retry_failed=True)
+        assert (texts_of(left), again["counts"]["ok"]) == (wanted, good + 4)
+        assert again["run"]["rows"] <= 4, "34 has the text of 33"
+        again = run_job(plain, rows)
+        assert again["run"]["rows"] <= 4 or again["counts"]["ok"] == good
+        assert {*texts_of(plain).values()} <= {*wanted.values(), ErrorCode.ENGINE_ERROR}
+        assert not [name for name in (*left.files, *plain.files) if ".job/" in name]
+    assert calls > 30
+
+
 def test_results_that_do_not_show_their_texts_are_opened_again(store):
     """Copies of what was computed by the finished job are computed themselves."""
     texts = ["a", "b", "a", "b", "c"]

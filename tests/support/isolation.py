@@ -15,10 +15,29 @@ from textmill.engines.base import Engine
 from textmill.engines.echo import EchoEngine
 from textmill.engines.isolated import IsolatedEngine
 from textmill.engines.wire import Order
-from textmill.errors import CorruptModel
+from textmill.errors import CorruptModel, ErrorCode
 from textmill.testing.engines import Venom
 
 PARAMS = Params(max_new_tokens=10_000)
+
+TIMEOUT_S = 1.0
+"""For engines that hang: what is alive answers sooner even where the machine is busy."""
+
+FATES = {
+    Venom.RAISE: (ErrorCode.ENGINE_ERROR, "RuntimeError: venom"),
+    Venom.FAIL: (ErrorCode.ENGINE_ERROR, "venom"),
+    Venom.TOO_FEW: (ErrorCode.ENGINE_ERROR, "answered 0 of 1 requests"),
+    Venom.TOO_MANY: (ErrorCode.ENGINE_ERROR, "twice"),
+    Venom.NO_MEMORY: (ErrorCode.OOM, "out of memory"),
+    Venom.BAD_ALLOC: (ErrorCode.OOM, "bad_alloc"),
+    Venom.HANG: (ErrorCode.TIMEOUT, "after 1 s"),
+    Venom.HANG_IN_NATIVE_CODE: (ErrorCode.TIMEOUT, "after 1 s"),
+    Venom.SEGFAULT: (ErrorCode.CRASHED, "SIGSEGV"),
+    Venom.ABORT: (ErrorCode.CRASHED, "SIGABRT"),
+    Venom.EXIT: (ErrorCode.CRASHED, "exit status 9"),
+    Venom.KILL: (ErrorCode.CRASHED, "memory"),
+}
+"""The code that each venom's request fails with, and words of the message."""
 
 
 def venomous_engine(load: int = 0, **settings: Any) -> IsolatedEngine:

@@ -8,7 +8,7 @@ from typing import Any
 
 from textmill.batching.scheduler import BatchLimits
 from textmill.core import Outcome, Record, Rejected
-from textmill.engines.base import Engine
+from textmill.engines.base import Engine, Tokenizer
 from textmill.engines.echo import EchoEngine, EchoTokenizer
 from textmill.errors import ErrorCode
 from textmill.params.precedence import Resolver
@@ -80,6 +80,7 @@ def run_job(
     total: int | None = None,
     maker: RowMaker | None = None,
     on_progress: OnProgress | None = None,
+    tokenizer: Tokenizer | None = None,
 ) -> dict[str, Any]:
     """Run, resume or retry as `textmill run` does; returns the manifest."""
     job, engine = job or spec(), engine or EchoEngine()
@@ -92,7 +93,7 @@ def run_job(
         if done is not None:
             return done
         budget = ErrorBudget.parse(max_errors)
-        ends = maker or RowMaker(), on_progress or _silent
+        ends = maker or RowMaker(), on_progress or _silent, tokenizer or EchoTokenizer()
         return _execute(job, folder, rows, engine, budget, total, *ends)
     finally:
         folder.leave()
@@ -107,9 +108,9 @@ def _execute(
     total: int | None,
     maker: RowMaker,
     on_progress: OnProgress,
+    tokenizer: Tokenizer,
 ) -> dict[str, Any]:
     resolver = Resolver([])
-    tokenizer = EchoTokenizer()
     preparer = Preparer(resolver, tokenizer, engine, max_input_tokens=None, truncate=False)
     made: dict[str, Any] = {}
     notes = Notes()

@@ -44,6 +44,7 @@ class TestDetection:
             ("a.txt", REQUEST, "openai"),
             ("a.parquet", b"PAR1", "parquet"),
             ("a.csv", b"PAR1\x15", "parquet"),
+            ("a.jsonl", b"PARE", "parquet"),  # encrypted, which its reader says
             ("-", b"", "jsonl"),
             ("dir.csv/data", b"a,b", "jsonl"),
             ("-", REQUEST, "openai"),

@@ -132,6 +132,18 @@ def test_beginning_and_discarding_leaves_nothing_behind(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
+def test_what_cannot_be_removed_any_more_is_an_error_that_names_the_file() -> None:
+    """A disk that has become read-only: whoever cleans up meets it once more."""
+    with ordinary_user() as folder:
+        file = AtomicFile(str(folder / "out"))
+        folder.chmod(0o500)
+        with pytest.raises(OutputError, match="out cannot be written: permission denied"):
+            file.discard()
+        folder.chmod(0o700)
+        file.discard()
+        assert names(folder) == []
+
+
 def test_a_write_protected_file_is_not_replaced() -> None:
     with ordinary_user() as folder:
         path = folder / "out"

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from textmill.errors import OutputError
+from support.permissions import ordinary_user
+from textmill.errors import InputError, OutputError
 from textmill.storage.local import LocalStore
 
 
@@ -75,3 +76,19 @@ def test_links_are_followed_to_files_of_the_user_but_not_where_a_folder_is_clear
     store.clear("job/")
     assert not (tmp_path / "job").exists()
     assert (tmp_path / "far" / "precious").read_text() == "there"
+
+
+def test_a_folder_that_cannot_be_listed_is_not_taken_for_an_empty_one() -> None:
+    """Rows that an unlisted folder holds would be taken for none, and their job for nothing."""
+    with ordinary_user() as folder:
+        store = LocalStore(folder)
+        store.replace("job/rows/0", b"x")
+        (folder / "job" / "rows").chmod(0)
+        try:
+            for look in (store.names, store.clear):
+                with pytest.raises(InputError, match="permission denied"):
+                    look("job/")
+        finally:
+            (folder / "job" / "rows").chmod(0o700)
+        assert store.names("job/") == ["job/rows/0"]
+        assert store.names("missing/") == store.names("job/rows/0/") == []

@@ -23,7 +23,7 @@ from textmill.settings import find_api_key, read_settings
 from textmill.storage.local import LocalStore
 from textmill.transform.arguments import merged
 from textmill.transform.columns import check_columns
-from textmill.transform.inputs import Inputs, find_inputs
+from textmill.transform.inputs import Copy, Inputs, find_inputs
 from textmill.transform.outputs import output_shape
 from textmill.transform.reading import RowReader, total_rows
 from textmill.transform.request import JobRequest
@@ -165,7 +165,7 @@ def preview(
 def _preview(job: JobRequest) -> Preview:
     with tempfile.TemporaryDirectory(prefix="textmill-") as folder:
         store = LocalStore(Path(folder))
-        found = find_inputs(job.inputs, store, "input.jsonl", job.read_options())
+        found = find_inputs(job.inputs, Copy(store, "input.jsonl"), job.read_options())
         shaped = output_shape(job, found)
         check_columns(found, shape_of(shaped.setup), shaped.filter, sample=job.sample)
         with Setup(shaped.setup, shaped.filter) as setup:

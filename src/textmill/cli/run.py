@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
@@ -148,6 +149,7 @@ def run(
         raise UsageError("-o needs the name of a file: a result appears whole, or not at all")
     if not inputs:
         raise UsageError("no input", hint="textmill run INPUT… -o OUTPUT; - reads standard input")
+    _refuse_settings(inputs)
     settings = read_settings()
     inputs = tuple("-" if name == STANDARD_INPUT else name for name in inputs)
     options: dict[str, Any] = {
@@ -187,6 +189,18 @@ def run(
     job, is_whole = _done(inputs, output, options | {"report": report}, quiet=quiet)
     _tell(job, report if is_whole else None)
     return ExitCode.DONE if job.counts.ok == job.counts.rows else ExitCode.PARTLY
+
+
+def _refuse_settings(inputs: Sequence[str]) -> None:
+    """`--set a=1 b=2` names one parameter, and an input that was not meant."""
+    from textmill.params import KNOWN_NAMES
+
+    for text in inputs:
+        if text.partition("=")[0] in KNOWN_NAMES and "=" in text and not Path(text).exists():
+            raise UsageError(
+                f"{text} is no input but a parameter",
+                hint=f"each parameter has a --set of its own: --set {text}",
+            )
 
 
 def _preview(inputs: Sequence[str], output: str, options: dict[str, Any], *, quiet: bool) -> int:

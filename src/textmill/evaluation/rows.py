@@ -12,9 +12,10 @@ import msgspec
 
 from textmill.errors import InputError
 from textmill.records.delimited import other_mark, read_table_values
+from textmill.records.kinds import PARQUET_MARKS
 from textmill.records.lines import LongLine, read_lines
 from textmill.records.openai import is_answer, result_of_answer
-from textmill.records.parquet import MAGIC, read_parquet_values
+from textmill.records.parquet import read_parquet_values
 from textmill.records.strict import is_blank, parse_object, repeated_key
 from textmill.records.unfit import Unfit, quoted
 from textmill.storage.base import input_errors
@@ -107,7 +108,7 @@ def _is_parquet(path: Path, label: str) -> bool:
         if not path.is_file():
             return False
         with path.open("rb") as stream:
-            return stream.read(4) in MAGIC
+            return stream.read(4) in PARQUET_MARKS
 
 
 def _parquet_rows(path: Path, label: str) -> Iterator[Row]:

@@ -21,7 +21,7 @@ from textmill.records.base import Reader, Writer
 from textmill.records.builder import RecordBuilder
 from textmill.records.delimited import COMMA, TAB, DelimitedReader
 from textmill.records.jsonl import JsonlReader
-from textmill.records.kinds import foreign_kind
+from textmill.records.kinds import PARQUET_MARKS, foreign_kind
 from textmill.records.openai import OpenAIReader, OpenAIWriter
 from textmill.records.openai_request import ANSWER_COLUMN, CUSTOM_ID
 from textmill.records.python_rows import PythonReader
@@ -54,7 +54,6 @@ DELIMITED: frozenset[Format] = frozenset({"csv", "tsv"})
 """Formats with a header and cells that a character separates."""
 
 _COMPRESSED = (".gz", ".zst")
-_PARQUET_MAGIC = b"PAR1"
 BOM = b"\xef\xbb\xbf"
 _KEY = rb'(?<!\\)"%b"[ \t\r]*:'
 _REQUEST_KEYS = [re.compile(_KEY % key) for key in (CUSTOM_ID.encode(), b"body")]
@@ -67,7 +66,7 @@ def detect_input(name: str, head: bytes) -> Format:
     Lines, and so is everything of unknown name; JSON Lines whose first object has the keys
     `custom_id` and `body` are OpenAI's.
     """
-    if head.startswith(_PARQUET_MAGIC):
+    if head.startswith(PARQUET_MARKS):
         return "parquet"
     text = head.removeprefix(BOM).lstrip()
     by_name = _by_ending(name) or "jsonl"

@@ -30,9 +30,6 @@ from textmill.records.unfit import listed
 if TYPE_CHECKING:
     from textmill.records.arrow_json import Cell
 
-MAGIC = (b"PAR1", b"PARE")
-"""What a Parquet file begins with, and one whose footer is encrypted."""
-
 MIN_BATCH_ROWS, MAX_BATCH_ROWS = 16, 512
 BATCH_BYTES = 2 << 20
 _READ_AHEAD_BYTES = 64 << 10

@@ -77,10 +77,13 @@ class AtomicFile:
             unfinished.unlink(missing_ok=True)
 
     def discard(self) -> None:
-        """Remove what was written. Idempotent; does nothing after `commit`."""
+        """Remove what was written. Idempotent; does nothing after `commit`.
+
+        Raises `OutputError` if that cannot be done.
+        """
         with suppress(OSError):  # closing flushes, which fails again on a full disk
             self._file.close()
-        with suppress(FileNotFoundError):
+        with output_errors(self._path), suppress(FileNotFoundError):
             Path(self._unfinished).unlink()
 
     def __enter__(self) -> Self:

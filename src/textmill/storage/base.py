@@ -76,7 +76,8 @@ class Target(Protocol):
         """
 
     def discard(self) -> None:
-        """Forget what was written. Idempotent; does nothing after `commit`."""
+        """Forget what was written. Idempotent; does nothing after `commit`. Raises `OutputError`
+        if something of it stays."""
 
 
 class Log(Protocol):

@@ -51,10 +51,11 @@ class LocalStore:
         folder = self.path(prefix.rpartition("/")[0])
         found = (
             (Path(top) / file).relative_to(self.root).as_posix()
-            for top, _, files in os.walk(folder)
+            for top, _, files in os.walk(folder, onerror=_refuse_unlisted)
             for file in files
         )
-        return sorted(name for name in found if name.startswith(prefix))
+        with input_errors(str(folder)):
+            return sorted(name for name in found if name.startswith(prefix))
 
     def open(self, name: str) -> Stream:
         """Read a file."""
@@ -161,7 +162,8 @@ class _LocalFile:
         return self._file.tell()
 
     def close(self) -> None:
-        self._file.close()
+        with suppress(OSError):  # what was read stays read
+            self._file.close()
 
 
 def open_local(path: str) -> Stream:
@@ -254,6 +256,12 @@ class LocalLock:
             self._file.close()
             self._file = None
             self._on_release()
+
+
+def _refuse_unlisted(error: OSError) -> None:
+    """A folder that is not there has no files; of one that cannot be listed nobody knows."""
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise error
 
 
 def _followed(path: Path) -> Path:

@@ -20,7 +20,7 @@ from textmill.records.base import Writer
 from textmill.records.writers import JsonlWriter
 from textmill.storage.base import Store
 from textmill.storage.compress import compressor
-from textmill.transform.job import JobFolder
+from textmill.transform.job import JobFolder, encodable
 from textmill.transform.journal import Carried
 from textmill.transform.lengths import Lengths
 from textmill.transform.ownership import check_outputs, in_the_way
@@ -238,7 +238,7 @@ def _encoded(manifest: dict[str, Any]) -> bytes:
 def _encodable(value: Any) -> Any:
     """The value with every text in it fit for UTF-8."""
     if isinstance(value, str):
-        return value.encode(errors="backslashreplace").decode()
+        return encodable(value)
     if isinstance(value, dict):
         return {_encodable(key): _encodable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

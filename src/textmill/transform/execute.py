@@ -32,8 +32,8 @@ OnProgress = Callable[[Progress], None]
 class Executed(Struct, frozen=True, kw_only=True):
     """What a finished job amounts to.
 
-    seconds, timeline: of this run. resumed: rows that an earlier run finished. history: of all
-    runs.
+    seconds, timeline: of this run. resumed: rows that an earlier run finished. tokens: read and
+    written for the others. history: of all runs.
     """
 
     totals: Totals
@@ -43,6 +43,7 @@ class Executed(Struct, frozen=True, kw_only=True):
     seconds: float
     timeline: Timeline
     resumed: int
+    tokens: int
     history: History
 
 
@@ -76,9 +77,7 @@ def execute(
     Raises `TooManyErrors` when the budget is passed; finished rows stay in the folder.
     """
     started, clock = time.monotonic(), RealClock()
-    timeline = Timeline(clock.now())
-
-    stats = LoopStats()
+    timeline, stats = Timeline(clock.now()), LoopStats()
 
     def told(progress: Progress) -> None:
         timeline.add(clock.now(), _counters(progress, stats, events))
@@ -103,6 +102,7 @@ def execute(
             seconds=time.monotonic() - started,
             timeline=timeline,
             resumed=progress.resumed,
+            tokens=progress.tokens,
             history=journal.history,
         )
         write_manifest(folder, describe(executed))

@@ -5,6 +5,7 @@ Everything becomes a `JobInput`: a file of some store, its format, and the name 
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -63,7 +64,7 @@ class JobInput(Struct, frozen=True, kw_only=True):
     """One file of a job's input: where it is, what the user calls it, what is in it.
 
     span: the stretch of bytes in which the rows to read begin; None for all of them.
-    is_copy: it was copied here from what can be read only once.
+    is_copy: it was copied here from what can be read only once; origin: the pipe that was, or `-`.
     commit: of a data set, what its revision meant.
     """
 
@@ -73,6 +74,7 @@ class JobInput(Struct, frozen=True, kw_only=True):
     format: Format = "jsonl"
     span: tuple[int, int] | None = None
     is_copy: bool = False
+    origin: str | None = None
     commit: str | None = None
 
     @property
@@ -102,6 +104,17 @@ class JobInput(Struct, frozen=True, kw_only=True):
         return decompressed(Stored(cast(BinaryIO, stream)), self.label)
 
 
+class Copy(Struct, frozen=True):
+    """Where to copy what can be read only once, so that a resume can read it again.
+
+    check: is told the copy's SHA-256 before it takes the place of an earlier one; may raise.
+    """
+
+    store: Store
+    name: str
+    check: Callable[[str], None] | None = None
+
+
 class _Found(Struct, frozen=True):
     """A file that an input's pattern led to, what the user calls it, and its data set's commit."""
 
@@ -110,10 +123,10 @@ class _Found(Struct, frozen=True):
     commit: str | None = None
 
 
-def find_inputs(inputs: Inputs, store: Store, spool: str, options: ReadOptions) -> list[JobInput]:
-    """The files to read. What can be read only once is copied to `spool`, so a resume can.
+def find_inputs(inputs: Inputs, copy: Copy, options: ReadOptions) -> list[JobInput]:
+    """The files to read; `copy` is made of what can be read only once.
 
-    Raises `InputError`, `UsageError`.
+    Raises `InputError`, `UsageError`, and what `copy.check` raises.
     """
     if options.input_format not in ("auto", *INPUT_FORMATS):
         raise UsageError(
@@ -122,22 +135,22 @@ def find_inputs(inputs: Inputs, store: Store, spool: str, options: ReadOptions) 
         )
     patterns = patterns_of(inputs)
     if patterns is None:
-        found = [_records(inputs, store, spool)]
+        found = [_records(inputs, copy)]
     else:
-        found = _located(patterns, store, spool, options)
+        found = _located(patterns, copy, options)
         found = [_with_format(file, options.input_format) for file in found]
     return found if options.shard is None else [_sharded(found, options.shard)]
 
 
-def _records(inputs: Any, store: Store, spool: str) -> JobInput:
+def _records(inputs: Any, copy: Copy) -> JobInput:
     """Records from Python: dicts as lines, tables of Arrow as Parquet, which has their types."""
     tables, rows = _tables_or_rows(inputs)
     if tables is None:
-        _spool(map(line_of, _only_rows(rows)), store, spool)
+        _make_copy(map(line_of, _only_rows(rows)), copy)
     else:
-        _spool(bytes_of_tables(tables), store, spool)
+        _make_copy(bytes_of_tables(tables), copy)
     format_: Format = "python" if tables is None else "parquet"
-    return JobInput(store=store, name=spool, label="records", format=format_, is_copy=True)
+    return JobInput(store=copy.store, name=copy.name, label="records", format=format_, is_copy=True)
 
 
 def _only_rows(items: Iterable[Any]) -> Iterator[Any]:
@@ -178,9 +191,7 @@ def patterns_of(inputs: Inputs) -> list[str] | None:
     return None
 
 
-def _located(
-    patterns: Sequence[str], store: Store, spool: str, options: ReadOptions
-) -> list[JobInput]:
+def _located(patterns: Sequence[str], copy: Copy, options: ReadOptions) -> list[JobInput]:
     found = [one for pattern in patterns for one in _expanded(pattern, options)]
     files = [one.file for one in found]
     refuse_repeats([file for file in files if not is_url(file.path)])
@@ -190,8 +201,8 @@ def _located(
         raise UsageError("only one input can be standard input or a pipe")
     for path in once:
         with open_input(path) as stream:
-            _spool(iter(lambda: stream.read(_CHUNK_BYTES), b""), store, spool)
-    return [_job_input(one, store, spool, options) for one in found]
+            _make_copy(iter(lambda: stream.read(_CHUNK_BYTES), b""), copy)
+    return [_job_input(one, copy, options) for one in found]
 
 
 def _expanded(pattern: str, options: ReadOptions) -> list[_Found]:
@@ -231,10 +242,12 @@ def _refuse_repeated_urls(urls: Iterable[str]) -> None:
             )
 
 
-def _job_input(found: _Found, store: Store, spool: str, options: ReadOptions) -> JobInput:
+def _job_input(found: _Found, copy: Copy, options: ReadOptions) -> JobInput:
     if found.file.size_bytes is None:
         shown = "standard input" if found.file.path == STANDARD_INPUT else found.label
-        return JobInput(store=store, name=spool, label=shown, is_copy=True)
+        return JobInput(
+            store=copy.store, name=copy.name, label=shown, is_copy=True, origin=found.file.path
+        )
     place, name = open_store(found.file.path, options.stores)
     return JobInput(store=place, name=name, label=found.label, commit=found.commit)
 
@@ -291,11 +304,14 @@ def _sharded(found: Sequence[JobInput], shard: Shard) -> JobInput:
     return msgspec.structs.replace(file, span=span, label=label)
 
 
-def _spool(chunks: Iterable[bytes], store: Store, spool: str) -> None:
-    copy = store.target(spool)
+def _make_copy(chunks: Iterable[bytes], copy: Copy) -> None:
+    target, sha256 = copy.store.target(copy.name), hashlib.sha256()
     try:
         for data in chunks:
-            copy.write(data)
-        copy.commit()
+            target.write(data)
+            sha256.update(data)
+        if copy.check is not None:
+            copy.check(sha256.hexdigest())
+        target.commit()
     finally:
-        copy.discard()
+        target.discard()

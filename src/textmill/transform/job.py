@@ -237,6 +237,16 @@ class JobFolder:
         self.describe(spec, command)
         return False
 
+    def check_input_copy(self, sha256: str) -> None:
+        """Raise `ResumeRefused` if a copy of an input with that digest must not be put at `spool`:
+        the finished rows here are of another, of which the copy there may be the last."""
+        before = self.description()
+        if before is None or not self.holds_rows:
+            return
+        inputs = [text for name, text in before.identity.items() if name.startswith("input ")]
+        if not any(sha256 in text for text in inputs):
+            self._refuse([f'input: was {", ".join(inputs)}, is "sha256 {sha256}"'])
+
     def describe(self, spec: JobSpec, command: Sequence[str] | None = None) -> None:
         """Write what the job is: from now on the rows in the folder are its own.
 
@@ -245,7 +255,7 @@ class JobFolder:
         description = Description(
             identity=spec.identity(),
             logs=self._log_folder.removeprefix(self._folder),
-            command=[_encodable(word) for word in command] if command else None,
+            command=[encodable(word) for word in command] if command else None,
             cwd=_cwd(),
             replaces={
                 entry.name: entry.version
@@ -296,14 +306,14 @@ class JobFolder:
         self._is_empty = True
 
 
-def _encodable(text: str) -> str:
+def encodable(text: str) -> str:
     """Bytes of a file name that are no UTF-8 are written as \\udcNN."""
     return text.encode(errors="backslashreplace").decode()
 
 
 def _cwd() -> str | None:
     try:
-        return _encodable(str(Path.cwd()))
+        return encodable(str(Path.cwd()))
     except OSError:  # it was removed
         return None
 

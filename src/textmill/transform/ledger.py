@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -19,6 +20,8 @@ from textmill.transform.journal import JobJournal, Progressed, now
 from textmill.transform.parts import Part, PartWriter, Row
 from textmill.transform.windows import Window
 from textmill.words import counted
+
+_PERCENTAGE = re.compile(r"[0-9]{1,3}(\.[0-9]{1,9})?%", re.ASCII)
 
 
 class Progress(Struct):
@@ -88,11 +91,11 @@ class ErrorBudget(Struct, frozen=True):
         try:
             if text is None:
                 return cls()
-            if isinstance(text, str) and text.endswith("%"):
+            if isinstance(text, str) and _PERCENTAGE.fullmatch(text):
                 budget = cls(share=Fraction(text[:-1]) / 100)
             else:
                 budget = cls(rows=int(text) if isinstance(text, int | str) else -1)
-        except (ValueError, ZeroDivisionError):
+        except ValueError:
             budget = cls(rows=-1)
         if (budget.rows or 0) < 0 or not 0 <= (budget.share or 0) <= 1:
             raise UsageError(
@@ -165,8 +168,9 @@ class Ledger:
     def skip(self, part: Part) -> None:
         """Count a window that an earlier run completed."""
         self.windows += 1
-        self.progress.begun += len(part.rows)
-        self.progress.count(part.rows, resumed=True)
+        with self._lock:
+            self.progress.begun += len(part.rows)
+            self.progress.count(part.rows, resumed=True)
         self._tell()
 
     def open(self, window: Window, part: Part, end: int, rejected: Iterable[Row]) -> None:
@@ -175,8 +179,9 @@ class Ledger:
         end: where the whole frames of its part file end.
         """
         self.windows += 1
-        self.progress.begun += window.rows
-        self.progress.count(part.rows, resumed=True)
+        with self._lock:
+            self.progress.begun += window.rows
+            self.progress.count(part.rows, resumed=True)
         done = {row.n for row in part.rows}
         writer = PartWriter(self.folder.part(window.number), end=end)
         state = _Open(window, writer, done, window.rows - len(done))
@@ -284,10 +289,12 @@ class Ledger:
 
     def close(self) -> None:
         """Give the files back. What was entered is kept, if the store still takes it."""
-        if self._unsynced:
-            with suppress(OutputError, InputError):  # the run ends for a reason that is told
-                self._sync()
-        for writer in (*self._complete, *(state.writer for state in self._open.values())):
-            writer.close()
-        self._complete.clear()
-        self._open.clear()
+        try:
+            if self._unsynced:
+                with suppress(OutputError, InputError):  # the run ends for a reason that is told
+                    self._sync()
+        finally:
+            for writer in (*self._complete, *(state.writer for state in self._open.values())):
+                writer.close()
+            self._complete.clear()
+            self._open.clear()

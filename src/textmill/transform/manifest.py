@@ -86,16 +86,14 @@ def describe(
 
 def _run(executed: Executed) -> dict[str, Any]:
     """How the last run of the job went; rows that an earlier run finished are not its own."""
-    stats, totals = executed.stats, executed.totals
-    seconds = max(executed.seconds, 1e-9)
-    rows = totals.rows - executed.resumed
-    tokens = (totals.input_tokens + totals.output_tokens) * rows / max(totals.rows, 1)
+    stats, seconds = executed.stats, max(executed.seconds, 1e-9)
+    rows = executed.totals.rows - executed.resumed
     return {
         "seconds": round(executed.seconds, 3),
         "rows": rows,
         "resumed_rows": executed.resumed,
         "rows_per_second": round(rows / seconds, 2),
-        "tokens_per_second": round(tokens / seconds, 1),
+        "tokens_per_second": round(executed.tokens / seconds, 1),
         "batches": stats.batches,
         "requests": stats.requests,
         "split_batches": len(executed.history.splits),

@@ -20,7 +20,7 @@ from textmill.telemetry import Notes, versions_of
 from textmill.transform.columns import check_columns
 from textmill.transform.commit import OutputPlan, is_committed
 from textmill.transform.execute import Executed, OnProgress, Worker, execute
-from textmill.transform.inputs import Inputs, JobInput, ReadOptions, find_inputs
+from textmill.transform.inputs import Copy, Inputs, JobInput, ReadOptions, find_inputs
 from textmill.transform.ledger import ErrorBudget
 from textmill.transform.manifest import describe
 from textmill.transform.outputs import job_folder, output_shape
@@ -137,10 +137,11 @@ class Prepared:
         stack.callback(folder.leave)
         stack.enter_context(folder.hurried_by_interrupts())
         folder.lock()  # first: what follows writes beside the output, and so may another run
-        found = find_inputs(inputs, folder.store, folder.spool, options)
+        check = None if self._request.fresh else folder.check_input_copy
+        found = find_inputs(inputs, Copy(folder.store, folder.spool, check), options)
         outputs = [folder.store.label(name) for name in folder.outputs]
         for source in found:
-            at = source.store.label(source.name)
+            at = source.origin or source.store.label(source.name)
             for output in outputs:
                 if _same(at, output) or _same(at, output + UNFINISHED_SUFFIX):
                     raise OutputError(
