@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import time
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +16,7 @@ from botocore.exceptions import ClientError
 
 from support.gateway import ROLE, gateway, job, make_model
 
-PAGE_SECONDS = 20
+THOUSAND = 1000
 
 
 @pytest.fixture(scope="module")
@@ -264,3 +266,68 @@ def test_a_killed_gateway_knows_what_it_answered(tmp_path):
         after = again.client("sagemaker").describe_model(ModelName="Kept")
         assert {**after, "ResponseMetadata": 0} == {**before, "ResponseMetadata": 0}
     assert json.loads(file.read_bytes())["name"] == "Kept"
+
+
+def seconds_of(pid):
+    """Of a processor, that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def keep_a_thousand(state):
+    """Models, configs and jobs in progress, as requests would have made them."""
+    from textmill.gateway.registry import Kind, Registry, Resource
+
+    prefix = "arn:aws:sagemaker:us-east-1:000000000000"
+    container = {"Image": "i", "Environment": {"TEXTMILL_MODEL": "demo"}}
+    said = {
+        Kind.MODEL: {"ModelName": "", "ExecutionRoleArn": ROLE, "PrimaryContainer": container},
+        Kind.ENDPOINT_CONFIG: {"EndpointConfigName": "", "ProductionVariants": []},
+        Kind.TRANSFORM_JOB: job("", "s3://none/i", "s3://none/o"),
+    }
+    registry = Registry(state)
+    for kind, what in said.items():
+        for n in range(THOUSAND):
+            name, at = f"n-{n:04d}", 1.7e9 + n
+            more = {"status": "InProgress", "run": f"{n:032x}", "model": {"container": container}}
+            registry.put(
+                Resource(
+                    kind=kind,
+                    region="us-east-1",
+                    name=name,
+                    arn=f"{prefix}:{kind}/{name}",
+                    created=at,
+                    modified=at,
+                    said={key: value or name for key, value in what.items()},
+                    **(more if kind == Kind.TRANSFORM_JOB else {}),
+                )
+            )
+    registry.close()
+
+
+@pytest.mark.full
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc")
+def test_a_thousand_of_each_are_listed_in_a_second_and_described_in_five_milliseconds(tmp_path):
+    """Of the gateway's processor time, which a busy machine does not change."""
+    keep_a_thousand(tmp_path / "state")
+    with gateway(tmp_path / "state", "--engine", "echo") as running:
+        sagemaker = running.client("sagemaker")
+        describe = sagemaker.describe_transform_job
+        describe(TransformJobName="n-0999")
+        for operation, member in (
+            ("list_models", "Models"),
+            ("list_endpoint_configs", "EndpointConfigs"),
+            ("list_transform_jobs", "TransformJobSummaries"),
+        ):
+            began = seconds_of(running.pid)
+            pages = sagemaker.get_paginator(operation).paginate(PaginationConfig={"PageSize": 100})
+            assert len({str(one) for page in pages for one in page[member]}) == THOUSAND
+            assert seconds_of(running.pid) - began < 1
+        began, times = seconds_of(running.pid), []
+        for n in range(THOUSAND):
+            at = time.perf_counter()
+            describe(TransformJobName=f"n-{n:04d}")
+            times.append(1000 * (time.perf_counter() - at))
+        assert (seconds_of(running.pid) - began) / THOUSAND < 0.005
+        times.sort()
+        print(f"described in {times[500]:.1f} ms (median), {times[990]:.1f} ms (99th percentile)")

@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from textmill.errors import TextmillError
-from textmill.gateway.operations import OPERATIONS
+from textmill.gateway.operations import AT_ONCE, OPERATIONS
 from textmill.gateway.operations.endpoints import invoke_endpoint
 from textmill.gateway.plane import Call, Plane
 from textmill.gateway.wire import reading, signing, writing
@@ -164,7 +164,10 @@ class Gateway:
                 f"{written(where.operation[:100])} is not supported here",
             )
         call = Call(where.region, head.headers.get("amz-sdk-invocation-id"))
-        output = await run_in_threadpool(operation, self._plane, call, params())
+        if where.operation in AT_ONCE:
+            output = operation(self._plane, call, params())
+        else:
+            output = await run_in_threadpool(operation, self._plane, call, params())
         return writing.answer(where.service, where.operation, output, id_)
 
     async def _invoked(self, head: Head, where: Destination, body: bytes, id_: str) -> Answer:

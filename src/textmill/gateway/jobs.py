@@ -6,6 +6,7 @@ A job is in the registry before its folder is made, and its folder is whole befo
 
 from __future__ import annotations
 
+import heapq
 import logging
 import time
 import uuid
@@ -63,11 +64,14 @@ class Jobs:
                 self._supervisor.end(self.folder(job))
 
     def reconcile(self) -> None:
-        """Bring every job that has not ended one step on."""
+        """Bring every job that has not ended one step on.
+
+        One that waits for its first turn has no worker and no verdict: its folder is not asked.
+        """
         active = [job for job in self._registry.all(Kind.TRANSFORM_JOB) if job.status in ACTIVE]
+        waiting = [job for job in active if not _may_have_worked(job)]
         working = 0
-        waiting = []
-        for job in sorted(active, key=lambda job: (job.created, job.name)):
+        for job in filter(_may_have_worked, active):
             try:
                 if self._ended(job):
                     continue
@@ -77,7 +81,8 @@ class Jobs:
                     waiting.append(job)
             except (TextmillError, OSError) as error:
                 _log.warning("transform job %s: %s", job.name, error)
-        for job in waiting[: max(0, self._at_once - working)]:
+        free = max(0, self._at_once - working)
+        for job in heapq.nsmallest(free, waiting, key=lambda job: (job.created, job.name)):
             self._start(job)
 
     def _ended(self, job: Resource) -> bool:
@@ -128,6 +133,10 @@ class Jobs:
             (folder / STOP).touch()
         if job.started is None:
             self._registry.change(job, started=time.time())
+
+
+def _may_have_worked(job: Resource) -> bool:
+    return job.started is not None or job.status == STOPPING
 
 
 def order_for(job: Resource) -> Order:

@@ -26,3 +26,8 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
     "sts": identities.STS_OPERATIONS,
     "iam": identities.IAM_OPERATIONS,
 }
+
+AT_ONCE = frozenset(
+    f"Describe{what}" for what in ("Model", "EndpointConfig", "Endpoint", "TransformJob")
+)
+"""Those that look up one thing in memory: handing them to a thread costs more than they do."""
