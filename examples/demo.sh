@@ -16,7 +16,7 @@ show textmill run "$data" -o "$folder/predict.jsonl" --model demo \
 show python "$(dirname "$0")/first_eight_words.py" "$data" "$folder/eight_words.jsonl"
 show textmill score "$folder/predict.jsonl" "$data" --ref summary \
   --baseline "$folder/eight_words.jsonl" --report "$folder/report.html" >"$folder/scores.txt"
-sed '$d' "$folder/scores.txt" | sed '$d'  # the page and what it says come last
+awk -v RS= 'NR > 1 { print text "\n" } { text = $0 }' "$folder/scores.txt"  # the answer comes last
 
 printf '\nThe first three records, unselected:\n'
 "$BIN/python" "$(dirname "$0")/first_three.py" "$data" "$folder/predict.jsonl"
@@ -33,4 +33,4 @@ What to type next:
   textmill run --help
 
 EOF
-tail -n 2 "$folder/scores.txt"
+awk -v RS= '{ text = $0 } END { print text }' "$folder/scores.txt"

@@ -51,6 +51,7 @@ def main() -> None:
         pad_token="<pad>",
         eos_token="</s>",
         unk_token="<unk>",
+        model_max_length=512,
     )
     tokenizer.save_pretrained(folder)
     print(len(tokenizer), tokenizer.tokenize(PROMPT + "Golang AMQP mocking library ☃"))
