@@ -12,7 +12,7 @@ show() {
 }
 
 show textmill run "$data" -o "$folder/predict.jsonl" --model demo \
-  --prompt "Briefly summarize this text: {document}"
+  --prompt "Briefly summarize this text: {document}" --set num_beams=4
 show python "$(dirname "$0")/first_eight_words.py" "$data" "$folder/eight_words.jsonl"
 show textmill score "$folder/predict.jsonl" "$data" --ref summary \
   --baseline "$folder/eight_words.jsonl" --report "$folder/report.html" >"$folder/scores.txt"
@@ -25,10 +25,10 @@ cat <<EOF
 
 What to type next:
   . .venv/bin/activate
-  textmill run $data -o $folder/beam4.jsonl --model demo \\
-      --prompt "Briefly summarize this text: {document}" --set num_beams=4
-  textmill score $folder/beam4.jsonl $data --ref summary --by section \\
-      --baseline $folder/predict.jsonl --report $folder/beam4.html
+  textmill run $data -o $folder/greedy.jsonl --model demo \\
+      --prompt "Briefly summarize this text: {document}"
+  textmill score $folder/predict.jsonl $data --ref summary --by section \\
+      --baseline $folder/greedy.jsonl --report $folder/beams.html
   textmill models list          # models by name; any Hugging Face repository or folder works too
   textmill run --help
 

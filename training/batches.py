@@ -58,18 +58,22 @@ class Names:
     """
 
     def __init__(self, pairs: list[Pair]) -> None:
-        counts = Counter(word for pair in pairs for word in set(_WORD.findall(pair.document)))
-        self._rare = {word for word, count in counts.items() if count < RARE}
-        self._pool = sorted(self._rare)
+        counts = Counter(word for pair in pairs for word in self.words(pair.document))
+        self._common = {word for word, count in counts.items() if count >= RARE}
+        self._pool = sorted(counts.keys() - self._common)
 
     @staticmethod
     def words(text: str) -> set[str]:
         """The words of a text that can be names."""
         return set(_WORD.findall(text))
 
+    def unusual(self, text: str) -> set[str]:
+        """Those that few training documents have, or none."""
+        return self.words(text) - self._common
+
     def shared(self, pair: Pair) -> set[str]:
         """The rare words that the synopsis takes from the description."""
-        return self.words(pair.summary) & self.words(pair.document) & self._rare
+        return self.unusual(pair.summary) & self.words(pair.document)
 
     def exchanged(self, pair: Pair, chance: random.Random) -> Pair:
         """The pair with some of its names exchanged."""

@@ -19,7 +19,7 @@ run() { "$folder/venv/bin/python" "$@" --folder "$folder"; }
 
 [ -e "$folder/data.json" ] || run data.py --mirror "${MIRROR:-https://deb.debian.org/debian}"
 [ -e "$folder/tokenizer/tokenizer.json" ] || run vocabulary.py
-run train.py --steps "$SHORT" --longest 64 --tokens 4000 --decay 0 --dropout 0
-run train.py --steps "$STEPS" --longest 128 --tokens 6000 --decay 0.4 --dropout 0
+run train.py --steps 1500 --longest 64 --tokens 4000 --decay 0 --dropout 0
+run train.py --steps "${STEPS:-4800}" --longest 128 --tokens 6000 --decay 0.4 --dropout 0.1
 run evaluate.py --beams 4 --examples 20
 run export.py --to "$folder/model"
