@@ -240,6 +240,7 @@ USAGE_ERRORS = {
     "bad budget": ("run", "in.jsonl", "-o", "out.jsonl", "--engine", "echo", "--max-errors", "x"),
     "bad sample": ("run", "in.jsonl", "-o", "out.jsonl", "--engine", "echo", "--sample", "0"),
     "bad threads": ("run", "in.jsonl", "-o", "out.jsonl", "--engine", "echo", "--threads", "0"),
+    "half a row": ("run", "in.jsonl", "-o", "out.jsonl", "--engine", "echo", "--sample", "1.5"),
     "unknown engine": ("run", "in.jsonl", "-o", "out.jsonl", "--engine", "eco"),
     "unknown command": ("rnu",),
 }

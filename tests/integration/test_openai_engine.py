@@ -171,6 +171,12 @@ class TestOneBadRecord:
             (reply(504, b""), ErrorCode.TIMEOUT, "504: nothing more"),
             (serving.reset, ErrorCode.ENGINE_ERROR, "the connection broke"),
             (serving.half, ErrorCode.ENGINE_ERROR, "the connection broke"),
+            (serving.half_unannounced, ErrorCode.ENGINE_ERROR, "the connection broke"),
+            (
+                reply(200, {"error": {"message": "no room"}}),
+                ErrorCode.ENGINE_ERROR,
+                "not a completion: no room",
+            ),
         ],
         ids=lambda value: getattr(value, "__name__", str(value)[:30]),
     )

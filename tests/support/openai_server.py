@@ -246,6 +246,15 @@ def half(handler: _Handler) -> None:
     handler.close_connection = True
 
 
+def half_unannounced(handler: _Handler) -> None:
+    """The same without a word about the length, as HTTP/1.0 allows."""
+    handler.send_response(200)
+    handler.send_header("Connection", "close")
+    handler.end_headers()
+    handler.wfile.write(b'{"choices": [{"text": "a')
+    handler.close_connection = True
+
+
 def hang(handler: _Handler) -> None:
     """Say nothing until the client hangs up or the server stops."""
     handler.wait_for_the_end()

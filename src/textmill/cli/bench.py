@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from textmill.cli.whole import Whole
+
 if TYPE_CHECKING:
     from textmill.api.comparing import Comparison
 
@@ -14,14 +16,14 @@ def bench(
     target: str,
     *,
     engine: str | None = None,
-    threads: int | None = None,
+    threads: Whole | None = None,
     slo: str | None = None,
     rate: float | None = None,
     duration: float = 10.0,
     data: str | None = None,
     prompt: str | None = None,
     set: Annotated[list[str] | None, Parameter(name="--set", negative=())] = None,
-    seed: int = 0,
+    seed: Whole = 0,
     timeout: float = 60.0,
     api_key_file: str | None = None,
     report: str | None = None,

@@ -7,6 +7,8 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from textmill.cli.whole import Whole
+
 Flag = Parameter(negative=())
 HELP = """Serve SageMaker's API to notebooks: boto3 and the SageMaker SDK v2.
 
@@ -20,16 +22,16 @@ app = App(name="gateway", help=HELP, version_flags=[], suppress_keyboard_interru
 @app.default
 def gateway(
     *,
-    port: int = 8088,
+    port: Whole = 8088,
     host: str = "127.0.0.1",
     state: Path | None = None,
     s3: Path | None = None,
     endpoint_url: str | None = None,
     keys: Path | None = None,
-    jobs: int = 1,
+    jobs: Whole = 1,
     engine: str = "auto",
     precision: str = "auto",
-    threads: int | None = None,
+    threads: Whole | None = None,
     allow_download: Annotated[bool, Flag] = False,
     idle: float | None = None,
     account: str = "000000000000",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from textmill.cli.whole import Whole
 from textmill.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -37,16 +38,16 @@ def run(
     shard: str | None = None,
     set: Annotated[list[str] | None, Parameter(name="--set", negative=())] = None,
     record_params: bool = True,
-    seed: int | None = None,
-    sample: int | None = None,
+    seed: Whole | None = None,
+    sample: Whole | None = None,
     truncate: Annotated[bool, Flag] = False,
-    max_input_tokens: int | None = None,
+    max_input_tokens: Whole | None = None,
     max_errors: str | None = None,
     engine: str = "auto",
     precision: str = "auto",
-    threads: int | None = None,
-    max_batch_tokens: int | None = None,
-    concurrency: int | None = None,
+    threads: Whole | None = None,
+    max_batch_tokens: Whole | None = None,
+    concurrency: Whole | None = None,
     api_key_file: str | None = None,
     api_key_over_http: Annotated[bool, Flag] = False,
     timeout: float = 600.0,

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from textmill.cli.whole import Whole
 from textmill.evaluation.options import HOW, SIDES, Mean, Missing, Tokenizer
 
 Flag = Parameter(negative=())
@@ -30,8 +31,8 @@ def score(
     by: Names = None,
     missing: Missing = HOW.missing,
     mean: Mean = HOW.mean,
-    samples: int = HOW.samples,
-    seed: int = HOW.seed,
+    samples: Whole = HOW.samples,
+    seed: Whole = HOW.seed,
     json: Annotated[bool, Flag] = False,
     report: Path | None = None,
     offline: Annotated[bool, Flag] = False,

@@ -8,6 +8,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from textmill.cli.whole import Whole
+
 Flag = Parameter(negative=())
 
 
@@ -16,7 +18,7 @@ def serve(
     model: str | None = None,
     slo: str | None = None,
     host: str = "127.0.0.1",
-    port: int = 8080,
+    port: Whole = 8080,
     name: str | None = None,
     api_key_file: str | None = None,
     no_auth: Annotated[bool, Flag] = False,
@@ -27,15 +29,15 @@ def serve(
     set: Annotated[list[str] | None, Parameter(name="--set", negative=())] = None,
     engine: str = "auto",
     precision: str = "auto",
-    threads: int | None = None,
+    threads: Whole | None = None,
     truncate: Annotated[bool, Flag] = False,
-    max_input_tokens: int | None = None,
-    max_batch_tokens: int | None = None,
+    max_input_tokens: Whole | None = None,
+    max_batch_tokens: Whole | None = None,
     max_body_mb: float = 1.0,
-    max_texts: int = 256,
-    max_new_tokens: int = 2048,
-    queue: int = 4096,
-    concurrency: int | None = None,
+    max_texts: Whole = 256,
+    max_new_tokens: Whole = 2048,
+    queue: Whole = 4096,
+    concurrency: Whole | None = None,
     timeout: float = 60.0,
     drain: float = 30.0,
     offline: Annotated[bool, Flag] = False,

@@ -186,7 +186,12 @@ class JobFolder:
 
     def lock(self) -> None:
         """Hold the job's lock. Raises `OutputError`, also if another run has it."""
-        for name in self.store.names(self._folder):
+        try:
+            there = self.store.names(self._folder)
+        except InputError:
+            self.store.lock(f"{self._folder}lock").release()  # may say more: that of an output
+            raise
+        for name in there:
             if not name.removeprefix(self._folder).startswith(_OURS):
                 raise OutputError(
                     f"{self.store.label(name)} is in the way, and is no job of textmill's",

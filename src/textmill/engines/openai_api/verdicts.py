@@ -7,7 +7,7 @@ from enum import Enum
 
 from msgspec import Struct
 
-from textmill.engines.openai_api.wire import Complaint, read_complaint
+from textmill.engines.openai_api.wire import Complaint, is_cut, read_complaint
 from textmill.errors import ErrorCode
 
 
@@ -60,7 +60,7 @@ def judge(attempt: Reply | Trouble) -> Verdict:
     if isinstance(attempt, Trouble):
         return _TROUBLES[attempt]
     if 200 <= attempt.status < 300:
-        return Verdict(fate=Fate.READ)
+        return _TROUBLES[Trouble.BROKEN] if is_cut(attempt.body) else Verdict(fate=Fate.READ)
     complaint = read_complaint(attempt.body)
     return Verdict(
         fate=_fate(attempt.status, complaint),

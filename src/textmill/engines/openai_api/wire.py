@@ -126,12 +126,33 @@ def read_answer(body: bytes, request: Request, *, route: str) -> Outcome:
         answer = _decode_answer(body)
         sequences = _sequences(answer, request.params.num_return_sequences, route)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        message = f"the server's answer is not a completion: {error}"
+        message = f"the server's answer is not a completion: {_said_instead(body) or error}"
     except _Unusable as error:
         message = f"the server's answer cannot be used: {error}"
     else:
         return Completion(request, sequences, usage=_usage(answer.usage))
     return Failure(request, ErrorCode.ENGINE_ERROR, message)
+
+
+def is_cut(body: bytes) -> bool:
+    """Whether an answer's object ends before it is whole: of an answer that does not say how long
+    it is, nothing else tells that the connection broke."""
+    if not body.lstrip().startswith(b"{"):
+        return False
+    try:
+        msgspec.json.decode(body, type=msgspec.Raw)
+    except msgspec.DecodeError as error:
+        return "truncated" in str(error)
+    return False
+
+
+def _said_instead(body: bytes) -> str:
+    """The server's complaint in an answer whose status says success."""
+    try:
+        found = msgspec.json.decode(body)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return ""
+    return _complaint(found).message if isinstance(found, dict) and found.get("error") else ""
 
 
 def _sequences(answer: _Answer, wanted: int, route: str) -> tuple[Generated, ...]:
