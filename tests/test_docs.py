@@ -133,6 +133,20 @@ def test_what_a_page_shows_happens(found, folder, server):
             assert done.returncode == 0, f"{text}\n{done.stdout}"
 
 
+def test_the_demo_ends_with_the_reports_headline_and_path(folder):
+    """What `make demo` runs, over the first forty records."""
+    (folder / ".bin" / "python").symlink_to(sys.executable)
+    rows = (folder / "packages.jsonl").read_bytes().splitlines(keepends=True)
+    (folder / "forty.jsonl").write_bytes(b"".join(rows[:40]))
+    script = ["sh", str(ROOT / "examples" / "demo.sh"), "forty.jsonl", "."]
+    done = run(["env", f"BIN={folder / '.bin'}", *script], folder)
+    assert done.returncode == 0, done.stdout
+    headline, report = done.stdout.splitlines()[-2:]
+    assert re.fullmatch(r"rouge1 0\.\d{4} \(0\.\d{4} to 0\.\d{4}\) over 40 records", headline)
+    assert report == "report    report.html"
+    assert (folder / "report.html").read_text("utf-8").startswith("<!doctype html>")
+
+
 def test_generated_pages_are_fresh():
     spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
     module = importlib.util.module_from_spec(spec)

@@ -92,3 +92,18 @@ def test_a_job_ten_times_as_large_costs_no_more_for_each_record_and_little_more_
         few, many = (rows[size] for size in sizes)
         assert many["cpu_us_per_record"] < 1.3 * few["cpu_us_per_record"], kind
         assert many["peak_mb"] < 140, kind
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("stemmer", [[], ["--stemmer"]])
+def test_rouge_is_ten_times_as_fast_as_rouge_score_in_the_same_run(stemmer):
+    """On texts of CNN/DailyMail's size, all four types; the ratio of the medians of three."""
+    size = ["--pairs", "500", "--rival-pairs", "500", "--rounds", "3"]
+    done = subprocess.run(
+        [sys.executable, FOLDER / "rouge.py", *size, *stemmer],
+        env=environment(),
+        capture_output=True,
+        timeout=300,
+        check=True,
+    )
+    assert json.loads(done.stdout)["ratio"] >= 10

@@ -19,6 +19,8 @@ from textmill.serving.load.arrivals import Stage
 ROWS = 300
 TEXT = "A <b>small</b> tool & its notes"
 STATES = {"all": 300, "missing": 9, "scored": 290, "failed": 1, "duplicate": 0}
+A4_WIDTH = 672
+"""Pixels of a sheet within its margins."""
 MOST_STOPS = 50
 """Tab stops between the table's first control and its last."""
 HOSTILE = {
@@ -75,6 +77,10 @@ def page(browser, report):
 def test_it_says_what_was_found_in_its_parts(page):
     heading = page.page.locator("h1").inner_text()
     assert re.match(r"Better than the baseline: rouge1 \+0\.\d{4} \(.*\), p 0\.\d{4}\.", heading)
+    where = page.page.locator(".lead .where").inner_text()
+    assert re.match(
+        r"Of \d+ slices with an interval, rouge1 is above the baseline's in \d+ \(", where
+    )
     assert page.shown("h2") == [
         *("Accounting", "Scores", "Against the baseline", "Slices", "Look at the data"),
         *("Lengths", "Failures", "Provenance"),
@@ -174,11 +180,12 @@ def test_it_fits_every_width_and_axe_finds_no_fault_light_or_dark(
         assert width == 768 or page.faults() == []
 
 
-def test_it_prints(browser, report, tmp_path):
-    with opened(browser, report) as page:
+def test_it_prints_whole_tables_on_a4(browser, report, tmp_path):
+    with opened(browser, report, viewport={"width": A4_WIDTH, "height": 900}) as page:
         printed = page.page.pdf(path=tmp_path / "report.pdf", format="A4")
         assert printed.startswith(b"%PDF")
         page.page.emulate_media(media="print")
+        assert page.overflow() == 0
         assert not page.page.locator("#cards-tools").is_visible()
         assert page.shown("article")
 

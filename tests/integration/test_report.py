@@ -18,7 +18,7 @@ from support.jobs import rows_of, run_job
 from textmill.engines.echo import EchoEngine
 from textmill.errors import OutputError
 from textmill.evaluation.results import Comparison
-from textmill.report.scoring import verdict
+from textmill.evaluation.verdict import verdict
 from textmill.report.speed import speed_section
 from textmill.report.values import job_of
 from textmill.storage.memory import MemoryStore
@@ -220,8 +220,9 @@ def test_the_command_ends_with_the_report_and_its_headline(job):
         *("score", "out.jsonl", "ref.jsonl", "--baseline", "out.jsonl", "--report", "r.html"),
         cwd=job,
     )
-    headline, report = done.out.splitlines()[-2:]
-    assert headline.startswith("Not told apart from the baseline: rouge1 +0.0000")
+    headline, where, report = done.out.splitlines()[-3:]
+    assert headline.startswith("Not told apart from the baseline: rouge1 0.0000")
+    assert "rouge1 is above the baseline's in none, and below it in none" in where
     assert report == "report    r.html"
 
 

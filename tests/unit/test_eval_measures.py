@@ -59,7 +59,7 @@ def test_a_measure_over_records_weighs_them_by_their_length() -> None:
 
 def test_no_answer_matches_nothing_not_even_an_empty_reference() -> None:
     metric = TextMeasures(["exact_match", "empty"])
-    block = Block(["x"], [[""]]).unanswered()
+    block = Block([""], [[""]])
     rows = {name: metric.unanswered(name, row) for name, row in metric.measure(block).items()}
     assert rows["exact_match"].tolist() == [[0, 1]]
     assert rows["empty"].tolist() == [[1, 1]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from support.evaluation import demo, mutated, write_rows
 from textmill import Scores, score
 from textmill.errors import InputError, ParameterError, UsageError
 from textmill.evaluation.base import ROUGE_TYPES
+from textmill.evaluation.figures import number
+from textmill.evaluation.verdict import where
 
 FILES = tuple[Path, Path, Path]
 
@@ -286,6 +289,10 @@ def test_all_forms_have_the_same_numbers(files: FILES) -> None:
     for row in scores.table():
         assert f"<td>{row['value']:.4f}</td>" in page
         assert f"<td>{row['difference']:+.4f}</td>" in page
+    assert "<b>Better than the baseline: rouge1 +0." in page
+    first = scores.slices[0].scores[0]
+    assert f"<td>{first.difference:+.4f}</td>" in page
+    assert f"{len(scores.slices) - 20} more slices in slice_table()" in page
     assert "NaN" not in json.dumps(plain)
 
 
@@ -373,7 +380,45 @@ def test_the_command_line_prints_the_same_numbers(files: FILES) -> None:
         assert f"{row['difference']:+.4f}" in shown.out
     assert "references 400 = scored 380 + failed 0 + missing 20" in shown.out
     assert "references 400 = scored 384 + failed 0 + missing 16" in shown.out
-    assert all(one.label in shown.out for one in scores.slices)
+    assert all(one.label in shown.out for one in scores.slices if one.n >= 10)
+
+
+def test_a_comparison_ends_with_its_answer_and_where_it_holds(files: FILES) -> None:
+    shown = textmill("score", files[0], files[2], "--ref", "summary", "--baseline", files[1])
+    answer, where = shown.out.splitlines()[-2:]
+    assert answer.startswith("Better than the baseline: rouge1 +0.")
+    assert re.fullmatch(
+        r"Of 4 slices with an interval, rouge1 is above the baseline's in [1-4] \(reference length "
+        r"\d+ to \d+ characters \+0\.\d{4}.*\), and below it in none; "
+        r"one in twenty would be by chance",
+        where,
+    )
+    alone = textmill("score", files[0], files[2], "--ref", "summary")
+    assert alone.out.splitlines()[-1].startswith("  rouge1|")
+
+
+def test_where_names_what_is_apart_the_largest_difference_first(files: FILES) -> None:
+    mirrored = score(files[1], files[2], ref="summary", baseline=files[0])
+    said = "".join(one.text for one in where(mirrored))
+    assert "above the baseline's in none, and below it in" in said
+    differences = [float(one) for one in re.findall(r"-0\.\d{4}", said)]
+    below = [one.scores[0] for one in mirrored.slices if (one.scores[0].difference_high or 0) < 0]
+    assert differences == sorted(round(one.difference or 0, 4) for one in below)
+    assert where(scored(files)) == where(scored(files, baseline=files[1], samples=0)) == ()
+
+
+def test_many_slices_too_small_for_an_interval_are_counted_in_the_terminal(tmp_path: Path) -> None:
+    rows = [{"id": n, "ref": f"a {n}", "x": f"label {n // 2}"} for n in range(60)]
+    wanted = write_rows(tmp_path / "r.jsonl", rows)
+    ran = textmill("score", wanted, wanted, "--pred", "ref", "--ref", "ref", "--by", "x")
+    assert ran.out.count("    label ") == 12
+    assert "… 18 more slices of fewer than 10 records: --json has them" in ran.out
+
+
+def test_no_difference_has_no_sign() -> None:
+    assert number("rouge1", 0.0, sign=True) == number("rouge1", -0.0, sign=True) == "0.0000"
+    assert number("rouge1", -1e-9, sign=True) == "-0.0000"
+    assert number("bleu", 1.0, sign=True) == "+1.00"
 
 
 def test_the_command_line_refuses_missing_predictions_on_demand(files: FILES) -> None:

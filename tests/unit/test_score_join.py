@@ -121,6 +121,7 @@ def test_several_references_of_a_record_come_as_a_list(tmp_path: Path) -> None:
     wanted = [{"id": 1, "ref": ["a", "b"]}, {"id": 2, "ref": "c"}]
     joined = Joined(tmp_path, [{"id": 1, "text": "x"}], wanted, ref="ref")
     assert joined.pairs == [(0, "x", "a", "b")]
+    assert Joined(tmp_path, [{"id": 1, "text": "x"}], wanted).pairs == joined.pairs
 
 
 def test_no_predictions_at_all_leave_all_missing(tmp_path: Path) -> None:
@@ -239,6 +240,18 @@ REFUSALS: dict[str, tuple[list[Any], list[Any], dict[str, str], str]] = {
         {},
         r'ref\.jsonl, line 1: cannot tell which field is the reference; there are "id", "a", "b"\n'
         r"  name it with --ref, as in --ref b",
+    ),
+    "a text and a list of texts in a reference": (
+        P,
+        [{"id": 1, "a": "x", "b": ["y"], "c": [1]}],
+        {},
+        r"ref\.jsonl, line 1: cannot tell which field is the reference; .*\n.*--ref b",
+    ),
+    "the files in the wrong order": (
+        R,
+        P,
+        {"ref": "ref"},
+        r'ref\.jsonl, line 1: no field "ref"; .*\n.*the predictions come first',
     ),
     "no text in a reference": (P, [B], {}, r'ref\.jsonl, line 1: cannot tell .*"id", "n"'),
     "two texts in a prediction": (

@@ -68,7 +68,7 @@ def score(
     pred: the field of a prediction, text or a list of which the first counts. Default: the first
         of generated_texts, generated_text, text and prediction that there is, else the only text.
     ref: the field of a reference, text or a list of several, of which the best counts. Default:
-        the only text in a row beside the id.
+        the only text, or list of texts, in a row beside the id.
     source: the references' field with what the model was given; copy_rate and the slices by its
         length need it.
     metrics: any of rouge1, rouge2, rougeL, rougeLsum (whose sentences are the text's lines), bleu,

@@ -52,7 +52,7 @@ def score(
         The predictions' text field; by default the first of generated_texts.
     ref
         The references' text field, or list of texts of which the best counts; by default the
-        only text beside the id.
+        only text or list beside the id.
     source
         The references' field with what the model was given, for copy_rate.
     metric
@@ -106,6 +106,5 @@ def score(
         from textmill.cli import score_view
 
         sys.stdout.write(score_view.scores_text(scores, slices=bool(by)))
-        if report:
-            sys.stdout.write(score_view.report_text(scores, str(report)))
+        sys.stdout.write(score_view.answer_text(scores, str(report) if report else None))
     return 0

@@ -6,14 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
 from textmill.cli.runner import printable
+from textmill.evaluation.figures import interval, number, p_text
 from textmill.evaluation.join import Counts
-from textmill.evaluation.notebook import interval, number
+from textmill.evaluation.resampling import MIN_RECORDS
 from textmill.evaluation.results import Baseline, Scores, Slice
-from textmill.report.scoring import headline
+from textmill.evaluation.verdict import headline, where
 from textmill.words import counted
 
 MAX_MOVED = 3
 """Records shown each way; JSON has more."""
+MAX_SMALL = 12
+"""Slices of a column beyond which those without an interval are only counted."""
 
 
 def scores_text(scores: Scores, *, slices: bool) -> str:
@@ -21,9 +24,16 @@ def scores_text(scores: Scores, *, slices: bool) -> str:
     return "".join(f"{_one_line(line)}\n" for line in _lines(scores, slices=slices))
 
 
-def report_text(scores: Scores, path: str) -> str:
-    """Where the report is, and what it says above all."""
-    return f"\n{_one_line(headline(scores))}\nreport    {_one_line(path)}\n"
+def answer_text(scores: Scores, report: str | None) -> str:
+    """What the numbers say: whether the baseline is beaten, and where; and where the report is."""
+    if not (scores.baseline or report):
+        return ""
+    lines = ["", headline(scores)]
+    if parts := where(scores):
+        lines.append("".join(one.text for one in parts))
+    if report:
+        lines.append(f"report    {report}")
+    return "".join(f"{_one_line(line)}\n" for line in lines)
 
 
 def _one_line(text: str) -> str:
@@ -83,7 +93,7 @@ def _baseline(baseline: Baseline) -> Iterator[str]:
         difference = number(one.name, one.difference, sign=True)
         yield (
             f"  {one.name:<13}{number(one.name, one.baseline):>9}{difference:>12}{sure:>22}"
-            f"{one.p_randomisation:>8.4f}   {one.wins:,} / {one.ties:,} / {one.losses:,}"
+            f"{p_text(one.p_randomisation):>8}   {one.wins:,} / {one.ties:,} / {one.losses:,}"
         )
     yield ""
     yield f"  {baseline.signature}"
@@ -105,7 +115,12 @@ def _slices(slices: Sequence[Slice], *, compared: bool) -> Iterator[str]:
     yield f"  {name + ' by':<{width}}{'n':>8}{'score':>9}{'95 % interval':>20}{'gap':>9}{title}"
     for column, group in groupby(slices, key=lambda one: one.column):
         yield f"  {column}"
-        yield from (f"    {one.label:<{width - 2}}{_slice(one)}" for one in group)
+        made = list(group)
+        shown = [one for at, one in enumerate(made) if at < MAX_SMALL or one.n >= MIN_RECORDS]
+        yield from (f"    {one.label:<{width - 2}}{_slice(one)}" for one in shown)
+        if len(shown) < len(made):
+            left = counted(len(made) - len(shown), "more slice")
+            yield f"    … {left} of fewer than {MIN_RECORDS} records: --json has them"
 
 
 def _slice(one: Slice) -> str:
@@ -116,7 +131,7 @@ def _slice(one: Slice) -> str:
     if first.difference is None:
         return line
     sure = interval(first.name, first.difference_low, first.difference_high, sign=True)
-    return f"{line}{number(first.name, first.difference, sign=True):>13}{sure:>22}"
+    return f"{line}{number(first.name, first.difference, sign=True):>13}{sure:>22}".rstrip()
 
 
 def _failures(failures: Mapping[str, int]) -> Iterator[str]:

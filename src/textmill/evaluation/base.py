@@ -43,10 +43,6 @@ class Block(Struct, frozen=True):
     references: Sequence[Sequence[str]]
     sources: Sequence[str] | None = None
 
-    def unanswered(self) -> Block:
-        """The same records with nothing predicted."""
-        return Block([""] * len(self.predictions), self.references, self.sources)
-
 
 class Metric(Protocol):
     """Scores records. A record's numbers never depend on the records around it.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Hashable
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,20 +65,21 @@ def field_value(row: Row, name: str, where: str, flag: str) -> Any:
 
 
 def _other_field(flag: str) -> str:
-    differ = "; where the names differ, as in --on PREDFIELD=REFFIELD" if flag == "--on" else ""
-    return f"name the right one with {flag}{differ}"
+    more = {
+        "--on": "; where the names differ, as in --on PREDFIELD=REFFIELD",
+        "--ref": "; the predictions come first, the references second",
+    }
+    return f"name the right one with {flag}{more.get(flag, '')}"
 
 
-def only_text_field(row: Row, others: Collection[str], where: str, what: str, flag: str) -> str:
-    """The only field with a text beside `others`. Raises `InputError` where several or none are."""
-    texts = [name for name, value in row.value.items() if isinstance(value, str)]
-    texts = [name for name in texts if name not in others]
-    if len(texts) != 1:
+def only_field(fields: Sequence[str], row: Row, where: str, what: str, flag: str) -> str:
+    """The only one of `fields`. Raises `InputError` where there are several or none."""
+    if len(fields) != 1:
         raise InputError(
             f"{where}: cannot tell which field is the {what}; there are {names_of(row)}",
-            hint=f"name it with {flag}, as in {flag} {texts[-1] if texts else 'text'}",
+            hint=f"name it with {flag}, as in {flag} {fields[-1] if fields else 'text'}",
         )
-    return texts[0]
+    return fields[0]
 
 
 def not_text(where: str, field: str, value: object, flag: str) -> InputError:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from textmill.errors import ErrorCode, InputError, InvariantError
-from textmill.evaluation.fields import field_value, key_of, not_text, only_text_field
+from textmill.evaluation.fields import field_value, key_of, not_text, only_field
 from textmill.evaluation.files import RowFile
 from textmill.evaluation.references import References
 from textmill.evaluation.rows import Row, read_rows
@@ -181,12 +181,7 @@ class Join:
     def _prediction(self, row: Row, where: str) -> str | None:
         """The predicted text; None for null and for an empty list."""
         if not self.field:
-            known = [name for name in PREDICTION_FIELDS if name in row.value]
-            self.field = (
-                known[0]
-                if known
-                else only_text_field(row, {self._id_field}, where, "prediction", "--pred")
-            )
+            self.field = self._guessed_field(row, where)
         value = field_value(row, self.field, where, "--pred")
         if isinstance(value, list):
             self.several += len(value) > 1
@@ -194,6 +189,15 @@ class Join:
         if value is not None and not isinstance(value, str):
             raise not_text(where, self.field, value, "--pred")
         return value
+
+    def _guessed_field(self, row: Row, where: str) -> str:
+        known = [name for name in PREDICTION_FIELDS if name in row.value]
+        texts = [
+            name
+            for name, value in row.value.items()
+            if isinstance(value, str) and name != self._id_field
+        ]
+        return only_field(known[:1] or texts, row, where, "prediction", "--pred")
 
     def _read_errors_beside(self) -> None:
         """Learns from the job's error file why predictions are missing."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from textmill.evaluation.base import SACRE_METRICS
+from textmill.evaluation.figures import interval, number, p_text
+from textmill.evaluation.verdict import headline, where
 from textmill.html.build import Child, Element, fragment, tag
+from textmill.words import counted
 
 if TYPE_CHECKING:
     from textmill.evaluation.results import Comparison, Score, Scores, Slice
@@ -31,29 +33,23 @@ def scores_html(scores: Scores) -> str:
     if scores.baseline:
         title = f"against {scores.baseline.predictions}, {scores.baseline.n:,} records"
         parts += [
-            tag("p", title),
+            tag("p", tag("b", headline(scores)), f" ({title})"),
             _table(COMPARED, map(_compared, scores.baseline.comparisons)),
         ]
     if scores.slices:
-        name = scores.scores[0].name
-        shown = map(_sliced, scores.slices[:MAX_SLICES])
-        parts += [tag("p", f"{name} by slice"), _table(SLICED, shown)]
+        parts += _slices(scores)
     parts += [tag("p", note) for note in scores.notes]
     parts.append(tag("p", tag("small", scores.scores[0].signature)))
     return str(fragment(parts))
 
 
-def number(name: str, value: float, *, sign: bool = False) -> str:
-    """Four digits after the point, two where the scale goes to 100."""
-    digits = 2 if name in SACRE_METRICS else 4
-    return f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
-
-
-def interval(name: str, low: float | None, high: float | None, *, sign: bool = False) -> str:
-    """As in `0.2230 to 0.2356`; nothing of nothing."""
-    if low is None or high is None:
-        return ""
-    return f"{number(name, low, sign=sign)} to {number(name, high, sign=sign)}"
+def _slices(scores: Scores) -> Iterable[Child]:
+    yield tag("p", f"{scores.scores[0].name} by slice. ", [one.text for one in where(scores)])
+    header = SLICED if scores.baseline is None else (*SLICED, "vs baseline", "95 % interval")
+    yield _table(header, map(_sliced, scores.slices[:MAX_SLICES]))
+    left = len(scores.slices) - MAX_SLICES
+    if left > 0:
+        yield tag("p", f"{counted(left, 'more slice')} in slice_table().")
 
 
 def _score_cells(score: Score) -> Sequence[str]:
@@ -69,20 +65,24 @@ def _compared(one: Comparison) -> Sequence[str]:
         number(one.name, one.baseline),
         number(one.name, one.difference, sign=True),
         interval(one.name, one.low, one.high, sign=True),
-        f"{one.p_randomisation:.4f}",
+        p_text(one.p_randomisation),
         f"{one.wins:,} / {one.ties:,} / {one.losses:,}",
     )
 
 
 def _sliced(one: Slice) -> Sequence[str]:
     first = one.scores[0]
-    return (
+    cells = (
         f"{one.column}: {one.label}",
         f"{one.n:,}",
         number(first.name, first.value),
         interval(first.name, first.low, first.high),
         number(first.name, first.gap, sign=True),
     )
+    if first.difference is None:
+        return cells
+    sure = interval(first.name, first.difference_low, first.difference_high, sign=True)
+    return *cells, number(first.name, first.difference, sign=True), sure
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Element:

@@ -22,7 +22,7 @@ class Sides:
     """The fields that are read.
 
     on: the id; `PREDFIELD=REFFIELD` where the names differ. pred, baseline_pred: the predictions'
-    text, None to look for it. ref: the references' text or texts, None for the only text.
+    text, None to look for it. ref: the references' text or texts, None for the only one.
     source: the text the model was given, in the references. by: the references' columns to slice
     by.
     """

@@ -6,7 +6,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Hashable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import msgspec
 
@@ -17,7 +17,7 @@ from textmill.evaluation.fields import (
     id_text,
     key_of,
     not_text,
-    only_text_field,
+    only_field,
 )
 from textmill.evaluation.files import RowFile
 from textmill.evaluation.rows import Row
@@ -74,8 +74,8 @@ class References:
         source: str | None = None,
         by: Sequence[str] = (),
     ) -> None:
-        """`field` holds the text, or the texts as a list; by default the only field that is text
-        and not the id, the source or a column of `by`."""
+        """`field` holds the text, or the texts as a list; by default the only field that is one
+        or the other and not the id, the source or a column of `by`."""
         self.files = files
         self.ids: list[Any] = []
         self.places: dict[Hashable, int] = {}
@@ -134,8 +134,7 @@ class References:
         if key in self.places:
             raise self._repeated(row, path, self.places[key])
         if not self.field:
-            others = {self._id_field, self.source or "", *(one.name for one in self.columns)}
-            self.field = only_text_field(row, others, where, "reference", "--ref")
+            self.field = self._only_field(row, where)
         texts = _texts(row, self.field, where)
         self.most = max(self.most, len(texts))
         self.fewest = min(self.fewest or len(texts), len(texts))
@@ -151,6 +150,13 @@ class References:
         self.ids.append(row.value[self._id_field])
         self._lines.append(row.line)
 
+    def _only_field(self, row: Row, where: str) -> str:
+        others = {self._id_field, self.source, *(one.name for one in self.columns)}
+        fields = [
+            name for name, value in row.value.items() if name not in others and _is_wanted(value)
+        ]
+        return only_field(fields, row, where, "reference", "--ref")
+
     def _repeated(self, row: Row, path: Path, place: int) -> InputError:
         earlier = self.files[bisect_right(self._starts, place) - 1].path
         if earlier == path:
@@ -165,14 +171,19 @@ class References:
 def _texts(row: Row, field: str, where: str) -> list[str]:
     """One reference or several. Raises `InputError` for anything but texts."""
     value = field_value(row, field, where, "--ref")
-    texts = [value] if isinstance(value, str) else value
-    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise not_text(where, field, value, "--ref")
-    if not texts:
+    if value == []:
         raise InputError(
             f"{where}: field {written(field)} is an empty list", hint="a record needs a reference"
         )
-    return texts
+    if not _is_wanted(value):
+        raise not_text(where, field, value, "--ref")
+    return [value] if isinstance(value, str) else value
+
+
+def _is_wanted(value: object) -> TypeGuard[str | list[str]]:
+    """A text, or several."""
+    texts = value if isinstance(value, list) and value else [value]
+    return all(isinstance(text, str) for text in texts)
 
 
 def _source(row: Row, field: str | None, where: str) -> str | None:

@@ -7,11 +7,13 @@ from functools import cache
 from importlib.resources import files
 
 from textmill.evaluation.results import Scores
+from textmill.evaluation.verdict import headline, where
 from textmill.html.build import Child, tag
 from textmill.html.document import document
 from textmill.html.parts import Section, given, note, section
 from textmill.html.styles import base_style
 from textmill.report import looking, running, scoring, speed
+from textmill.report.texts import id_text, wide_minus
 from textmill.report.values import Job, JobView, ScoreView
 
 
@@ -32,10 +34,14 @@ def score_page(view: ScoreView) -> str:
         running.failure_section(view.failures),
         running.provenance_section(view.source, job),
     ]  # fmt: skip
-    lead = [scoring.headline(scores), "."]
-    against = tag("p", given(scores.predictions), " against ", given(scores.references),
+    lead = [wide_minus(headline(scores)), "."]
+    names = tag("p", given(scores.predictions), " against ", given(scores.references),
                   f" ({scores.ref})", _beside(scores), class_="names")  # fmt: skip
-    return _page(scores.predictions, "Scores", lead, against, sections)
+    said = [
+        given(id_text(one.text)) if one.elsewhere else wide_minus(one.text) for one in where(scores)
+    ]
+    below = [tag("p", said, ".", class_="where") if said else None, names]
+    return _page(scores.predictions, "Scores", lead, below, sections)
 
 
 def _beside(scores: Scores) -> Child:
@@ -70,13 +76,13 @@ def job_page(view: JobView) -> str:
 
 
 def _page(
-    name: str, kind: str, lead: Child, names: Child, sections: Sequence[Section | None]
+    name: str, kind: str, lead: Child, below: Child, sections: Sequence[Section | None]
 ) -> str:
     there = [one for one in sections if one is not None]
     links = [tag("li", tag("a", one.title, href=f"#{one.key}")) for one in there]
     body = [
         tag("a", "Skip to the content", href="#content", class_="skip"),
-        tag("header", tag("p", f"textmill · {kind}", class_="kind"), tag("h1", lead), names,
+        tag("header", tag("p", f"textmill · {kind}", class_="kind"), tag("h1", lead), below,
             class_="lead"),
         tag("nav", tag("ul", links), aria_label="Parts of this page", class_="parts"),
         tag("main", [one.element() for one in there], id="content", tabindex="-1"),

@@ -8,17 +8,11 @@ from itertools import groupby
 
 import numpy as np
 
-from textmill.evaluation.base import LOWER_IS_BETTER, SACRE_METRICS
+from textmill.evaluation.base import SACRE_METRICS
+from textmill.evaluation.figures import p_text
 from textmill.evaluation.join import State
-from textmill.evaluation.results import (
-    Baseline,
-    Comparison,
-    Moved,
-    Score,
-    Scores,
-    Slice,
-    SliceScore,
-)
+from textmill.evaluation.results import Baseline, Comparison, Moved, Score, Scores, Slice
+from textmill.evaluation.verdict import verdict
 from textmill.html import charts
 from textmill.html.build import Child, Element, fragment, tag
 from textmill.html.parts import Head, Section, chart, details, given, note, section, table
@@ -26,41 +20,8 @@ from textmill.report.texts import id_text, interval, number
 from textmill.words import counted
 
 BINS = 40
-MAX_SLICES, FIRST_SLICES, MAX_NAMED = 60, 12, 5
-"""Slices on the page; of one column at once; named in its sentence."""
-UNSURE = 0.05
-
-
-def headline(scores: Scores) -> str:
-    """What the page says, in a sentence: of the first metric."""
-    first = scores.scores[0]
-    if scores.baseline is None:
-        sure = interval(first.name, first.low, first.high)
-        said = f"{first.name} {number(first.name, first.value)}"
-        return f"{said}{f' ({sure})' if sure else ''} over {counted(first.n, 'record')}"
-    one = scores.baseline.comparisons[0]
-    sure = interval(one.name, one.low, one.high, sign=True)
-    said = f"{one.name} {number(one.name, one.difference, sign=True)}"
-    said += f" ({sure})" if sure else ""
-    return f"{verdict(one)}: {said}, p {p_text(one.p_randomisation)}"
-
-
-def verdict(one: Comparison) -> str:
-    """Whether the records tell two systems apart, in words."""
-    if one.p_randomisation > UNSURE or (one.low is not None and one.low <= 0 <= (one.high or 0)):
-        return "Not told apart from the baseline"
-    more = one.difference > 0
-    if one.name == "length_ratio":
-        return "Longer than the baseline" if more else "Shorter than the baseline"
-    if one.name == "copy_rate":
-        return "Copies more than the baseline" if more else "Copies less than the baseline"
-    better = more != (one.name in LOWER_IS_BETTER)
-    return "Better than the baseline" if better else "Worse than the baseline"
-
-
-def p_text(value: float) -> str:
-    """p with four digits; smaller ones are not told apart by 10,000 draws."""
-    return f"{value:.4f}"
+MAX_SLICES, FIRST_SLICES = 60, 12
+"""Slices on the page; of one column at once."""
 
 
 def accounting(scores: Scores) -> Element:
@@ -205,7 +166,8 @@ def baseline_section(baseline: Baseline) -> Section:
         table("Each metric against the baseline's", heads, map(_compared, baseline.comparisons)),
         note(
             "An interval that holds 0, or p above 0.05: these records do not tell the two apart."
-            " Win, tie and loss count records; of repetition and empty, less is a win."
+            " Win, tie and loss count records; of repetition and empty less is a win; of"
+            " length_ratio and copy_rate more is, wanted or not."
         ),
         tag("div", _moved("Most up", first.name, first.up),
             _moved("Most down", first.name, first.down), class_="two"),
@@ -265,7 +227,6 @@ def slice_section(scores: Scores) -> Section | None:
     return section(
         "slices",
         "Slices",
-        _where(scores) if scores.baseline else None,
         tables,
         note(
             "The gap is the slice's score less that of all records (the line), the worst first. Of"
@@ -273,39 +234,6 @@ def slice_section(scores: Scores) -> Section | None:
             " have no interval and come last."
         ),
     )
-
-
-def _where(scores: Scores) -> Element | None:
-    """In which slices the difference from the baseline is beyond its interval."""
-    name = scores.scores[0].name
-    sure = [
-        (one, one.scores[0]) for one in scores.slices if one.scores[0].difference_low is not None
-    ]
-    more = [pair for pair in sure if (pair[1].difference_low or 0) > 0]
-    less = [pair for pair in sure if (pair[1].difference_high or 0) < 0]
-    return tag(
-        "p",
-        f"Of {counted(len(sure), 'slice')} with an interval, {name} is above the baseline's in",
-        f" {len(more):,}",
-        _named(more),
-        f", and below it in {len(less):,}",
-        _named(less),
-        ".",
-        class_="note",
-    )
-
-
-def _named(found: Sequence[tuple[Slice, SliceScore]]) -> Child:
-    """The largest differences first."""
-    ordered = sorted(found, key=lambda pair: -abs(pair[1].difference or 0))[:MAX_NAMED]
-    names = [
-        [", " if at else " (", one.column, " ", given(id_text(one.label)), " ",
-         number(first.name, first.difference or 0, sign=True)]
-        for at, (one, first) in enumerate(ordered)
-    ]  # fmt: skip
-    if not names:
-        return None
-    return [names, ", …)" if len(found) > len(ordered) else ")"]
 
 
 def _slices(column: str, slices: Sequence[Slice], name: str, most: int) -> Element:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from textmill.evaluation import notebook
+from textmill.evaluation import figures
 from textmill.evaluation.highlight import Overlap, Segment
 from textmill.report.values import Text
 from textmill.words import written
@@ -19,12 +19,17 @@ MAX_COMPARED_CHARS = 20_000
 
 def number(name: str, value: float, *, sign: bool = False) -> str:
     """A metric's value, with a minus as wide as a plus."""
-    return notebook.number(name, value, sign=sign).replace("-", "\u2212")
+    return wide_minus(figures.number(name, value, sign=sign))
 
 
 def interval(name: str, low: float | None, high: float | None, *, sign: bool = False) -> str:
     """As in `0.2230 to 0.2356`; nothing of nothing."""
-    return notebook.interval(name, low, high, sign=sign).replace("-", "\u2212")
+    return wide_minus(figures.interval(name, low, high, sign=sign))
+
+
+def wide_minus(figures: str) -> str:
+    """With a minus as wide as a plus."""
+    return figures.replace("-", "\u2212")
 
 
 def plain(text: str, limit: int) -> Text:
