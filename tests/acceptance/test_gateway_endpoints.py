@@ -133,6 +133,42 @@ def test_an_endpoint_answers_while_it_is_updated_and_cleaned_up_around(served):
     assert ask(served, lines, ContentType="application/jsonlines")["Body"].read()
 
 
+def log_of(running, name):
+    """What an endpoint's processes printed, page by page."""
+    pages = (
+        running.client("logs")
+        .get_paginator("filter_log_events")
+        .paginate(
+            logGroupName=f"/aws/sagemaker/Endpoints/{name}",
+            logStreamNamePrefix="AllTraffic/",
+            PaginationConfig={"PageSize": 2},
+        )
+    )
+    return [event["message"] for page in pages for event in page["events"]]
+
+
+def test_an_endpoint_has_a_log_group(served):
+    logs, group = served.client("logs"), "/aws/sagemaker/Endpoints/e"
+    printed = log_of(served, "e")
+    assert printed.count("the endpoint's process begins") == 1
+    assert sum("http://127.0.0.1:" in line for line in printed) == 1
+    names = [one["logGroupName"] for one in logs.describe_log_groups()["logGroups"]]
+    assert names == [group, "/aws/sagemaker/TransformJobs"]
+    first = logs.describe_log_groups(limit=1)
+    assert [one["logGroupName"] for one in first["logGroups"]] == [group]
+    (stream,) = logs.describe_log_streams(logGroupName=group)["logStreams"]
+    name = stream["logStreamName"]
+    assert name.startswith("AllTraffic/i-")
+    events = logs.get_log_events(logGroupName=group, logStreamName=name, startFromHead=True)
+    assert [one["message"] for one in events["events"]] == printed
+    for wrong in ("none", "e/", "../e", ""):
+        found = refused(logs.describe_log_streams, logGroupName=f"{group[:-1]}{wrong}")
+        assert found["Error"]["Code"] == "ResourceNotFoundException", found
+    token = {"nextToken": "at-x"}
+    found = refused(logs.filter_log_events, logGroupName=group, **token)
+    assert found["Error"]["Code"] == "InvalidParameterException"
+
+
 def pids(state):
     """Of the processes behind endpoints, as each has written it down."""
     written = [lock.read_text() for lock in (state / "endpoints").glob("*/serve.lock")]
@@ -159,6 +195,7 @@ def test_a_process_that_dies_is_followed_by_another(served):
         time.sleep(0.05)
     wait(served.client("sagemaker"), "e", "InService")
     assert ask(served, {"text_inputs": "abcdef"})["Body"].read()
+    assert log_of(served, "e").count("the endpoint's process begins") == 2
 
 
 def test_a_deleted_endpoint_is_gone_with_its_process(served):
@@ -262,4 +299,5 @@ def test_a_model_that_cannot_be_served_fails_its_endpoint(tmp_path):
         sagemaker.create_endpoint(EndpointName="e", EndpointConfigName="c")
         found = wait(sagemaker, "e", "Failed")
         assert "offline" in found["FailureReason"].lower(), found["FailureReason"]
+        wait_until(lambda: "offline" in " ".join(log_of(running, "e")).lower())
         sagemaker.delete_endpoint(EndpointName="e")
