@@ -106,6 +106,32 @@ def test_the_models_errors_are_wrapped(served):
     assert "Received client error (400) from primary" in found["Error"]["Message"]
 
 
+def test_a_body_may_have_25_mib(served):
+    """The limit in Amazon's own model, 6 MiB, is an old one."""
+    reply = ask(served, b'{"text_inputs": "x"}' + b" " * (24 << 20))
+    assert json.loads(reply["Body"].read()) == {"generated_texts": ["x"]}
+    found = refused(ask, running=served, body=b" " * (26_214_400 + 1))
+    assert found["ResponseMetadata"]["HTTPStatusCode"] == 413
+
+
+@pytest.mark.parametrize(
+    ("member", "value"),
+    [
+        ("TargetModel", "m.tar.gz"),
+        ("TargetContainerHostname", "c"),
+        ("InferenceComponentName", "c"),
+        ("EnableExplanations", "`true`"),
+        ("SessionId", "NEW_SESSION"),
+    ],
+)
+def test_what_an_invocation_cannot_have_is_refused(served, member, value):
+    found = refused(ask, running=served, body={"text_inputs": "x"}, **{member: value})
+    assert (found["Error"]["Code"], member in found["Error"]["Message"]) == (
+        "ValidationError",
+        True,
+    )
+
+
 def test_an_endpoint_that_is_not_there(served):
     client = served.client("sagemaker-runtime")
     found = refused(client.invoke_endpoint, EndpointName="none", Body=b"{}")

@@ -278,6 +278,13 @@ def test_what_is_no_request_has_its_error(open_one, method, path, body, headers,
     assert get(open_one, "/", "POST", b"{}", {"X-Amz-Target": "SageMaker.ListModels"})[0] == 200
 
 
+@pytest.mark.parametrize("said", ["AWS4-HMAC-SHA256", "Bearer x", "AWS AKIDEXAMPLE:x"])
+def test_a_signature_that_is_none_has_the_error_of_its_service(open_one, said):
+    headers = {"X-Amz-Target": "SageMaker.ListModels", "Authorization": said}
+    status, body = get(open_one, "/", "POST", b"{}", headers)[:2]
+    assert (status, json.loads(body)["__type"]) == (403, "IncompleteSignature")
+
+
 def test_a_key_in_a_jobs_environment_is_not_the_processs(open_one):
     """What a request puts into Environment configures nothing but the job."""
     sagemaker, s3 = open_one.client("sagemaker"), open_one.client("s3")

@@ -116,7 +116,7 @@ class Gateway:
 
     async def _exchange(self, scope: Scoped, exchange: _Exchange, id_: str) -> None:
         """Answer one request. Raises `ConnectionError` if that cannot be brought to its end."""
-        service = S3
+        service = _service_of(scope)
         try:
             head = head_of(scope)
             where = route(head.method, head.path, head.headers, head.fields, head.scope)
@@ -199,6 +199,12 @@ class Gateway:
                 body_sha256=body_sha256,
             )
             signing.verify(request, head.scope, self._keys, datetime.now(UTC))
+
+
+def _service_of(scope: Scoped) -> str:
+    """Whose words an error is told in as long as nobody knows where a request goes."""
+    is_named = any(name == b"x-amz-target" for name, _ in scope["headers"])
+    return SAGEMAKER if is_named else S3
 
 
 def head_of(scope: Scoped) -> Head:
