@@ -59,7 +59,8 @@ def served(tmp_path_factory):
         configure(sagemaker, "first", "first")
         configure(sagemaker, "short", "short")
         sagemaker.create_endpoint(EndpointName="e", EndpointConfigName="first")
-        assert wait(sagemaker, "e", "InService", "Failed")["EndpointStatus"] == "InService"
+        waiter = sagemaker.get_waiter("endpoint_in_service")
+        waiter.wait(EndpointName="e", WaiterConfig={"Delay": 0.2, "MaxAttempts": 300})
         yield running
 
 
@@ -130,6 +131,16 @@ def test_what_an_invocation_cannot_have_is_refused(served, member, value):
         "ValidationError",
         True,
     )
+
+
+def test_endpoints_are_listed(served):
+    sagemaker = served.client("sagemaker")
+
+    def names(**asked):
+        return [one["EndpointName"] for one in sagemaker.list_endpoints(**asked)["Endpoints"]]
+
+    assert names(NameContains="e", StatusEquals="InService", SortBy="Name") == ["e"]
+    assert names(StatusEquals="Failed") == names(NameContains="other") == []
 
 
 def test_an_endpoint_that_is_not_there(served):

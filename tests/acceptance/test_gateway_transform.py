@@ -365,9 +365,29 @@ def log_of(done, name):
 
 def test_the_log_says_what_became_of_each_record(done):
     text = log_of(done, "bad")
+    assert "MaxConcurrentTransforms=1, MaxPayloadInMB=6, BatchStrategy=MULTI_RECORD" in text
     assert "3 objects, 4 records in 2 requests" in text
     assert text.count("s3://data/bad/torn.jsonl: line") == 3
     assert ":[sagemaker logs]: " in text
+
+
+@pytest.mark.full
+def test_a_batch_has_its_time_and_its_tries(tmp_path):
+    """ModelClientConfig: a record that takes longer is tried again, and then fails its object."""
+    with gateway(tmp_path / "state") as running:
+        s3, sagemaker = running.client("s3"), running.client("sagemaker")
+        s3.create_bucket(Bucket="data")
+        s3.put_object(Bucket="data", Key="slow/a.jsonl", Body=lines(record(1, "word " * 400)))
+        make_model(sagemaker)
+        slow = {"HYPER_PARAMS": "{'max_new_tokens': 9000, 'min_new_tokens': 8999, 'num_beams': 8}"}
+        limits = {"InvocationsTimeoutInSeconds": 1, "InvocationsMaxRetries": 2}
+        asked_for = asked("slow", ModelClientConfig=limits, Environment=slow)
+        sagemaker.create_transform_job(**asked_for)
+        found = wait_for(sagemaker, "slow", 120)
+        assert "AlgorithmError: s3://data/slow/a.jsonl: line 1 (id 1): timeout" in failed(found)
+        assert found["ModelClientConfig"] == limits
+        text = log_of({"logs": running.client("logs")}, "slow")
+        assert text.count("1 records are tried again") == 2
 
 
 def test_times_and_states(done):

@@ -128,6 +128,7 @@ class Work:
         if found is None:
             objects = find_objects(self._order, self._options)
             found = stage(self._order, objects, self._store, self._options)
+        self._log.write(self._order.settings)
         requests = sum(len(one.requests) for one in found)
         rows = sum(one.rows for one in found)
         self._log.write(f"{len(found)} objects, {rows} records in {requests} requests")
