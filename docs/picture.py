@@ -17,11 +17,11 @@ from playwright.sync_api import sync_playwright
 PICTURE = Path(__file__).parent.resolve() / "img" / "report.png"
 WIDTH = 1080
 RUN = ("--model", "demo", "--prompt", "Briefly summarize this text: {document}", "--quiet")
-COMPARED = ("--baseline", "predict.jsonl", "--by", "section", "--report", "report.html")
+COMPARED = ("--baseline", "greedy.jsonl", "--by", "section", "--report", "report.html")
 COMMANDS = (
-    ("run", "packages.jsonl", "-o", "predict.jsonl", *RUN),
-    ("run", "packages.jsonl", "-o", "beam4.jsonl", *RUN, "--set", "num_beams=4"),
-    ("score", "beam4.jsonl", "packages.jsonl", "--ref", "summary", *COMPARED),
+    ("run", "packages.jsonl", "-o", "greedy.jsonl", *RUN),
+    ("run", "packages.jsonl", "-o", "predict.jsonl", *RUN, "--set", "num_beams=4"),
+    ("score", "predict.jsonl", "packages.jsonl", "--ref", "summary", *COMPARED),
 )
 
 

@@ -37,3 +37,12 @@ client sagemaker-2.257 "sagemaker==2.257.7 and pandas" sagemaker==2.257.7 pandas
 # It pins PyYAML 6.0, which has no wheels for Python 3.12 and newer.
 client sagemaker-2.165 "sagemaker==2.165.0 and pandas; Python 3.11" sagemaker==2.165.0 pandas
 client awscli-1 "awscli 1" "awscli<2"
+
+# The recipe of the embedded model.
+"${PYTHON:-python3}" -m venv "$work/training"
+pip="$work/training/bin/python -m pip --disable-pip-version-check"
+$pip install --quiet -r ../training/requirements.in
+{
+  echo "# Made by requirements/lock.sh from training/requirements.in: an environment of its own."
+  freeze
+} >../training/requirements.txt

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -127,6 +129,15 @@ def test_damage_before_whole_frames_is_refused(tmp_path):
     write(path, [[Row(1)], [Row(2)]])
     path.write_bytes(path.read_bytes().replace(b'"n":1', b'"n":9', 1))
     with pytest.raises(InputError, match="damaged"):
+        read_part(path)
+
+
+@pytest.mark.parametrize("line", [b"", b"[]", b'{"n":"1"}', b'{"ok":1}', b'{"n":1,"code":"\xff"}'])
+def test_a_frame_of_no_rows_is_refused_though_its_checksum_is_right(tmp_path, line):
+    path = tmp_path / "0.jsonl"
+    body = line + b"\n"
+    path.write_bytes(body + b'{"frame":1,"crc32":%d,"rows":null}\n' % zlib.crc32(body))
+    with pytest.raises(InputError, match="the frame at byte 0 holds no rows"):
         read_part(path)
 
 

@@ -107,7 +107,10 @@ def read_part(log: Log, label: str) -> tuple[Part, int]:
             if _MARKER in data[position:] and HOLE not in data[end:position]:
                 raise _damaged(label, f"the frame at byte {end} is broken, and more follows it")
             break
-        rows = list(map(_decode_row, lines))
+        try:
+            rows = list(map(_decode_row, lines))
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise _damaged(label, f"the frame at byte {end} holds no rows: {error}") from error
         _enter(rows, by_ordinal, label)
         forgotten = any(row.again for row in rows)
         window_rows = None if forgotten else _decode_marker(line).rows
