@@ -158,9 +158,13 @@ def test_without_it_nothing_does(served):
     assert code(served.client("s3").list_buckets) == "InvalidAccessKeyId"
     assert code(served.client("sts", **wrong).get_caller_identity) == "InvalidSignatureException"
     status, body = get(served, "/data/in/a")
-    assert (status, b"MissingAuthenticationToken" in body) == (403, True)
+    assert (status, b"<Code>AccessDenied</Code>" in body) == (403, True)
+    old = served.client("s3", **KEY).generate_presigned_url("list_buckets")
+    status, body = get(served, old.removeprefix(served.url))
+    assert (status, b"signature_version='s3v4'" in body) == (403, True)
     headers = {"X-Amz-Target": "SageMaker.ListModels"}
-    assert get(served, "/", "POST", b"{}", headers)[0] == 403
+    status, body = get(served, "/", "POST", b"{}", headers)
+    assert (status, b"MissingAuthenticationToken" in body) == (403, True)
 
 
 def get(served, path, method="GET", body=b"", headers=None):
