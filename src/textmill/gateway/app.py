@@ -31,6 +31,9 @@ MAX_BODY_BYTES = 1 << 20
 MAX_INVOCATION_BYTES = 26_214_400
 """Of a request to an endpoint: SageMaker's limit today, 25 MiB."""
 
+_SMALL_BYTES = 4096
+"""Of a body that is checked while no other request goes on."""
+
 _LOOPBACK_NAMES = frozenset({"localhost"})
 _HEX64 = re.compile(r"[0-9a-f]{64}")
 _log = logging.getLogger("textmill.gateway")
@@ -164,7 +167,7 @@ class Gateway:
                 f"{written(where.operation[:100])} is not supported here",
             )
         call = Call(where.region, head.headers.get("amz-sdk-invocation-id"))
-        if where.operation in AT_ONCE:
+        if where.operation in AT_ONCE and len(body) <= _SMALL_BYTES:
             output = operation(self._plane, call, params())
         else:
             output = await run_in_threadpool(operation, self._plane, call, params())
