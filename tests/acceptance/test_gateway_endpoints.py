@@ -59,7 +59,8 @@ def served(tmp_path_factory):
         configure(sagemaker, "first", "first")
         configure(sagemaker, "short", "short")
         sagemaker.create_endpoint(EndpointName="e", EndpointConfigName="first")
-        assert wait(sagemaker, "e", "InService", "Failed")["EndpointStatus"] == "InService"
+        waiter = sagemaker.get_waiter("endpoint_in_service")
+        waiter.wait(EndpointName="e", WaiterConfig={"Delay": 0.2, "MaxAttempts": 300})
         yield running
 
 
@@ -106,6 +107,42 @@ def test_the_models_errors_are_wrapped(served):
     assert "Received client error (400) from primary" in found["Error"]["Message"]
 
 
+def test_a_body_may_have_25_mib(served):
+    """The limit in Amazon's own model, 6 MiB, is an old one."""
+    reply = ask(served, b'{"text_inputs": "x"}' + b" " * (24 << 20))
+    assert json.loads(reply["Body"].read()) == {"generated_texts": ["x"]}
+    found = refused(ask, running=served, body=b" " * (26_214_400 + 1))
+    assert found["ResponseMetadata"]["HTTPStatusCode"] == 413
+
+
+@pytest.mark.parametrize(
+    ("member", "value"),
+    [
+        ("TargetModel", "m.tar.gz"),
+        ("TargetContainerHostname", "c"),
+        ("InferenceComponentName", "c"),
+        ("EnableExplanations", "`true`"),
+        ("SessionId", "NEW_SESSION"),
+    ],
+)
+def test_what_an_invocation_cannot_have_is_refused(served, member, value):
+    found = refused(ask, running=served, body={"text_inputs": "x"}, **{member: value})
+    assert (found["Error"]["Code"], member in found["Error"]["Message"]) == (
+        "ValidationError",
+        True,
+    )
+
+
+def test_endpoints_are_listed(served):
+    sagemaker = served.client("sagemaker")
+
+    def names(**asked):
+        return [one["EndpointName"] for one in sagemaker.list_endpoints(**asked)["Endpoints"]]
+
+    assert names(NameContains="e", StatusEquals="InService", SortBy="Name") == ["e"]
+    assert names(StatusEquals="Failed") == names(NameContains="other") == []
+
+
 def test_an_endpoint_that_is_not_there(served):
     client = served.client("sagemaker-runtime")
     found = refused(client.invoke_endpoint, EndpointName="none", Body=b"{}")
@@ -131,6 +168,42 @@ def test_an_endpoint_answers_while_it_is_updated_and_cleaned_up_around(served):
     sagemaker.delete_model(ModelName="short")
     sagemaker.delete_endpoint_config(EndpointConfigName="short")
     assert ask(served, lines, ContentType="application/jsonlines")["Body"].read()
+
+
+def log_of(running, name):
+    """What an endpoint's processes printed, page by page."""
+    pages = (
+        running.client("logs")
+        .get_paginator("filter_log_events")
+        .paginate(
+            logGroupName=f"/aws/sagemaker/Endpoints/{name}",
+            logStreamNamePrefix="AllTraffic/",
+            PaginationConfig={"PageSize": 2},
+        )
+    )
+    return [event["message"] for page in pages for event in page["events"]]
+
+
+def test_an_endpoint_has_a_log_group(served):
+    logs, group = served.client("logs"), "/aws/sagemaker/Endpoints/e"
+    printed = log_of(served, "e")
+    assert printed.count("the endpoint's process begins") == 1
+    assert sum("http://127.0.0.1:" in line for line in printed) == 1
+    names = [one["logGroupName"] for one in logs.describe_log_groups()["logGroups"]]
+    assert names == [group, "/aws/sagemaker/TransformJobs"]
+    first = logs.describe_log_groups(limit=1)
+    assert [one["logGroupName"] for one in first["logGroups"]] == [group]
+    (stream,) = logs.describe_log_streams(logGroupName=group)["logStreams"]
+    name = stream["logStreamName"]
+    assert name.startswith("AllTraffic/i-")
+    events = logs.get_log_events(logGroupName=group, logStreamName=name, startFromHead=True)
+    assert [one["message"] for one in events["events"]] == printed
+    for wrong in ("none", "e/", "../e", ""):
+        found = refused(logs.describe_log_streams, logGroupName=f"{group[:-1]}{wrong}")
+        assert found["Error"]["Code"] == "ResourceNotFoundException", found
+    token = {"nextToken": "at-x"}
+    found = refused(logs.filter_log_events, logGroupName=group, **token)
+    assert found["Error"]["Code"] == "InvalidParameterException"
 
 
 def pids(state):
@@ -159,6 +232,7 @@ def test_a_process_that_dies_is_followed_by_another(served):
         time.sleep(0.05)
     wait(served.client("sagemaker"), "e", "InService")
     assert ask(served, {"text_inputs": "abcdef"})["Body"].read()
+    assert log_of(served, "e").count("the endpoint's process begins") == 2
 
 
 def test_a_deleted_endpoint_is_gone_with_its_process(served):
@@ -272,4 +346,5 @@ def test_a_model_that_cannot_be_served_fails_its_endpoint(tmp_path):
         sagemaker.create_endpoint(EndpointName="e", EndpointConfigName="c")
         found = wait(sagemaker, "e", "Failed")
         assert "offline" in found["FailureReason"].lower(), found["FailureReason"]
+        wait_until(lambda: "offline" in " ".join(log_of(running, "e")).lower())
         sagemaker.delete_endpoint(EndpointName="e")

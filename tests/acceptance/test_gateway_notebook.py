@@ -250,6 +250,18 @@ predictor.delete_model()
 predictor.delete_endpoint()
 """
 
+LOGS = """
+import io, logging
+shown = io.StringIO()
+logging.getLogger("sagemaker").addHandler(logging.StreamHandler(shown))
+predictor = JumpStartModel(model_id=DEMO).deploy(endpoint_name="logged", wait=False)
+if "live_logging" in session.wait_for_endpoint.__code__.co_varnames:
+    session.wait_for_endpoint("logged", live_logging=True)
+    assert shown.getvalue().count("the endpoint's process begins") == 1, shown.getvalue()
+predictor.delete_model()
+predictor.delete_endpoint()
+"""
+
 WAITS = """
 from botocore.exceptions import ClientError
 client = boto3.client("sagemaker")
@@ -283,8 +295,12 @@ transformer.delete_model()
 @pytest.mark.parametrize("sdk", [NEW, OLD])
 def test_jumpstart_model_and_what_notebooks_retrieve(served, tmp_path, sdk):
     """The notebook's later text, in which the SDK takes everything from the catalog's spec; the
-    branch for small models, which packs the archive anew; waits for jobs that fail or stop."""
+    branch for small models, which packs the archive anew; waits for jobs that fail or stop; where
+    the SDK can show it, an endpoint's log while it starts."""
     run(
-        sdk, WATCH + QUICK + JUMPSTART + ARTIFACTS + JOB + SMALL + WAITS + WATCHED, served, tmp_path
+        sdk,
+        WATCH + QUICK + JUMPSTART + ARTIFACTS + JOB + SMALL + LOGS + WAITS + WATCHED,
+        served,
+        tmp_path,
     )
     check_clean_up(served)

@@ -35,8 +35,18 @@ INPUTS = {
     "bad/good.jsonl": lines(record(1, "one")),
     "bad/torn.jsonl": lines(record(1, "one")) + b'\n{"id": 7, "text_inputs": 5}\n{"id": 3\n',
     "bad/empty.jsonl": b"",
+    "other/a.json": b'[{"id": 1, "text_inputs": "one"},\n {"id": 2, "text_inputs": "two"}]',
+    "other/b.csv": b"id,text_inputs\n1,one\n",
+    "other/deep.jsonl": b'{"id": ' + b"[" * 200_000 + b'\n{"id": 2, "text_inputs": 5}\n',
+    "other/c.parquet": b"PAR1" + bytes(range(256)),
+    "other/d.png": b"\x89PNG\r\n\x1a\n" + bytes(range(256)),
+    "other/good.jsonl": lines(record(1, "one")),
+    "lacking/a.jsonl": lines({"id": 5, "text": "one"}),
+    "hot/a.jsonl": lines(record(9, "one", temperature="hot")),
+    "whole/deep.json": b'{"text_inputs": "x", "id": ' + b"[" * 200_000,
     "large/a.jsonl": lines(record(0, "small"), record(1, "y" * (MIB + 1)), record(2, "small")),
     "gz/a.jsonl.gz": gzip.compress(lines(record(0, "zipped"))),
+    "gz/twice.jsonl.gz": gzip.compress(gzip.compress(lines(record(0, "zipped")))),
     "gz/not.jsonl": lines(record(0, "plain")),
     "whole/one.json": b'{\n "text_inputs": "one",\n "id": 4\n}',
     "whole/list.json": b'{"text_inputs": ["a", "b"], "max_new_tokens": 9}',
@@ -70,6 +80,16 @@ JOBS = [
         "bad_placeholder", source="s3://data/bad/", Environment={"TEXTMILL_ON_ERROR": "placeholder"}
     ),
     asked("bad_letters", source="s3://data/bad/", Environment={"TEXTMILL_ON_ERROR": "dead-letter"}),
+    asked("other"),
+    asked("lacking"),
+    asked(
+        "lacking_placeholder",
+        source="s3://data/lacking/",
+        TransformOutput=CSV,
+        Environment={"TEXTMILL_ON_ERROR": "placeholder"},
+    ),
+    asked("lacking_filtered", source="s3://data/lacking/", DataProcessing={"InputFilter": "$.x"}),
+    asked("hot"),
     asked("large", MaxPayloadInMB=1),
     asked("gz", TransformInput={"CompressionType": "Gzip"}),
     asked("zipped_as_plain", source="s3://data/gz/a"),
@@ -206,6 +226,32 @@ def test_a_bad_record_costs_its_object_and_no_other(done):
     assert "2 without a result in 1 objects" in reason
 
 
+def test_an_object_of_another_format_costs_itself_and_no_other(done):
+    reason = failed(done["other"])
+    assert done["other"]["outputs"].keys() == {"good.jsonl.out"}
+    assert reason.startswith("ClientError: s3://data/other/a.json: line 1: bad_json")
+    text = log_of(done, "other")
+    assert "other/b.csv: line 1: bad_json" in text
+    assert "other/c.parquet is a Parquet file" in text
+    assert "other/d.png is an image" in text
+    assert "other/deep.jsonl: line 1: bad_json: nested deeper than" in text
+    assert "other/deep.jsonl: line 2 (id 2): bad_record" in text
+
+
+def test_records_that_all_lack_their_text_are_named(done):
+    for name in ("lacking", "lacking_filtered"):
+        assert "s3://data/lacking/a.jsonl: line 1 (id 5): missing_field" in failed(done[name])
+    text = ok(done["lacking_placeholder"])["a.jsonl.out"].decode()
+    shown = ast.literal_eval(text.splitlines()[0])
+    assert (shown["id"], shown["error"]["code"]) == (5, "missing_field")
+
+
+def test_a_reason_is_one_line(done):
+    reason = failed(done["hot"])
+    assert "line 1 (id 9): bad_parameter: temperature=" in reason
+    assert "\n" not in reason
+
+
 def test_bad_records_may_have_placeholders(done):
     found = rows(ok(done["bad_placeholder"])["torn.jsonl.out"])
     assert found[0] == {"id": 1, "generated_texts": ["one"]}
@@ -236,6 +282,7 @@ def test_compression_is_what_the_request_says(done):
         {"id": 0, "generated_texts": ["zipped"]}
     ]
     assert "not.jsonl is not gzipped" in reason
+    assert "twice.jsonl.gz is compressed twice" in log_of(done, "gz")
     assert "compressed, though CompressionType is None" in failed(done["zipped_as_plain"])
 
 
@@ -246,6 +293,7 @@ def test_whole_objects_are_one_payload(done):
         "list.json.out": b'[{"generated_texts": ["a"]}, {"generated_texts": ["b"]}]',
     }
     assert "whole/bad.json: line 1: bad_json" in reason
+    assert "whole/deep.json: line 1: bad_json" in log_of(done, "whole")
 
 
 def test_lines_of_text(done):
@@ -317,9 +365,29 @@ def log_of(done, name):
 
 def test_the_log_says_what_became_of_each_record(done):
     text = log_of(done, "bad")
+    assert "MaxConcurrentTransforms=1, MaxPayloadInMB=6, BatchStrategy=MULTI_RECORD" in text
     assert "3 objects, 4 records in 2 requests" in text
     assert text.count("s3://data/bad/torn.jsonl: line") == 3
     assert ":[sagemaker logs]: " in text
+
+
+@pytest.mark.full
+def test_a_batch_has_its_time_and_its_tries(tmp_path):
+    """ModelClientConfig: a record that takes longer is tried again, and then fails its object."""
+    with gateway(tmp_path / "state") as running:
+        s3, sagemaker = running.client("s3"), running.client("sagemaker")
+        s3.create_bucket(Bucket="data")
+        s3.put_object(Bucket="data", Key="slow/a.jsonl", Body=lines(record(1, "word " * 400)))
+        make_model(sagemaker)
+        slow = {"HYPER_PARAMS": "{'max_new_tokens': 9000, 'min_new_tokens': 8999, 'num_beams': 8}"}
+        limits = {"InvocationsTimeoutInSeconds": 1, "InvocationsMaxRetries": 2}
+        asked_for = asked("slow", ModelClientConfig=limits, Environment=slow)
+        sagemaker.create_transform_job(**asked_for)
+        found = wait_for(sagemaker, "slow", 120)
+        assert "AlgorithmError: s3://data/slow/a.jsonl: line 1 (id 1): timeout" in failed(found)
+        assert found["ModelClientConfig"] == limits
+        text = log_of({"logs": running.client("logs")}, "slow")
+        assert text.count("1 records are tried again") == 2
 
 
 def test_times_and_states(done):

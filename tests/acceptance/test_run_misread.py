@@ -75,6 +75,17 @@ def test_what_a_file_is_not_is_said_with_what_it_is(tmp_path, case):
     assert (what in message, hint in mends) == (True, True), (message, mends)
 
 
+@pytest.mark.parametrize("text", [ARRAY, table(","), "one\ntwo\n"])
+def test_rows_that_may_all_fail_are_errors_of_their_own(tmp_path, text):
+    """--max-errors 100%: what is wrong with one input costs no other one anything."""
+    (tmp_path / "a.jsonl").write_text(text)
+    (tmp_path / "b.jsonl").write_text(JSONL)
+    inputs = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
+    job = tm.run(inputs, tmp_path / "out", engine="echo", format="jsonl", max_errors="100%")
+    assert [row["id"] for row in job.results] == [1, 2]
+    assert job.counts.invalid == len(text.splitlines())
+
+
 SAID = {
     ("jsonl", "csv"): ("JSON Lines, not CSV", "--input-format jsonl"),
     ("jsonl", "openai"): ("no file of OpenAI's batch requests", "leave --input-format out"),

@@ -213,6 +213,8 @@ def test_identities(served):
     assert who["Arn"].startswith("arn:aws:sts::000000000000:assumed-role/textmill/")
     assert iam.get_role(RoleName="textmill")["Role"]["Arn"] == ROLE
     assert refused(iam.get_role, RoleName="other")["Code"] == "NoSuchEntity"
+    notebook = served.client("sagemaker").describe_notebook_instance(NotebookInstanceName="any")
+    assert notebook["RoleArn"] == ROLE
 
 
 @pytest.mark.parametrize(

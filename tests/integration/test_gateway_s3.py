@@ -6,6 +6,7 @@ import base64
 import http.client
 import os
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,58 @@ def test_an_upload_is_complete_or_nothing(s3):
     aborted = s3.create_multipart_upload(Bucket="bucket", Key="never")["UploadId"]
     s3.abort_multipart_upload(Bucket="bucket", Key="never", UploadId=aborted)
     assert code(s3.head_object, Bucket="bucket", Key="never") == "404"
+
+
+def test_uploads_and_parts_that_are_not_complete_are_listed(served):
+    """In pages, by Amazon's own paginators; what was completed or aborted is not there."""
+    s3 = served.client("s3")
+    s3.create_bucket(Bucket="pending")
+    names = ["a ä/é+1", "a ä/é+1", "b", "other"]
+    made = [(key, s3.create_multipart_upload(Bucket="pending", Key=key)) for key in names]
+    ids = sorted((key.encode(), one["UploadId"]) for key, one in made)
+    for size in (1, 2, 1000):
+        pages = s3.get_paginator("list_multipart_uploads").paginate(
+            Bucket="pending", PaginationConfig={"PageSize": size}
+        )
+        shown = [one for page in pages for one in page["Uploads"]]
+        assert [(one["Key"].encode(), one["UploadId"]) for one in shown] == ids
+    only = s3.list_multipart_uploads(Bucket="pending", Prefix="oth")["Uploads"]
+    assert [one["Key"] for one in only] == ["other"]
+    assert "Uploads" not in s3.list_multipart_uploads(Bucket="bucket", Prefix="oth")
+    upload = {"Bucket": "pending", "Key": "b", "UploadId": made[2][1]["UploadId"]}
+    for number in (3, 1, 2):
+        s3.upload_part(**upload, PartNumber=number, Body=b"x" * number)
+    pages = s3.get_paginator("list_parts").paginate(**upload, PaginationConfig={"PageSize": 2})
+    parts = [one for page in pages for one in page["Parts"]]
+    assert [(one["PartNumber"], one["Size"]) for one in parts] == [(1, 1), (2, 2), (3, 3)]
+    done = [{"PartNumber": one["PartNumber"], "ETag": one["ETag"]} for one in parts]
+    s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": done})
+    for key, one in made:
+        if key != "b":
+            s3.abort_multipart_upload(Bucket="pending", Key=key, UploadId=one["UploadId"])
+    assert "Uploads" not in s3.list_multipart_uploads(Bucket="pending")
+    assert code(s3.list_parts, **upload) == "NoSuchUpload"
+    assert code(s3.list_multipart_uploads, Bucket="none-such") == "NoSuchBucket"
+    assert code(s3.list_multipart_uploads, Bucket="pending", Delimiter="/") == "NotImplemented"
+
+
+def test_one_of_two_completions_at_once_is_told_that_there_is_no_upload(s3):
+    upload = {"Bucket": "bucket", "Key": "raced"}
+    for _ in range(5):
+        upload["UploadId"] = s3.create_multipart_upload(Bucket="bucket", Key="raced")["UploadId"]
+        part = s3.upload_part(**upload, PartNumber=1, Body=os.urandom(4 * MIB))
+        parts = {"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]}
+
+        def complete(_, parts=parts):
+            try:
+                return s3.complete_multipart_upload(**upload, MultipartUpload=parts)["Key"]
+            except ClientError as error:
+                return error.response["Error"]["Code"]
+
+        with ThreadPoolExecutor() as pool:
+            ended = set(pool.map(complete, range(3)))
+        assert ended <= {"raced", "NoSuchUpload"}
+        assert "raced" in ended
 
 
 def test_ranges(s3):

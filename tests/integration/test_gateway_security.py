@@ -158,9 +158,13 @@ def test_without_it_nothing_does(served):
     assert code(served.client("s3").list_buckets) == "InvalidAccessKeyId"
     assert code(served.client("sts", **wrong).get_caller_identity) == "InvalidSignatureException"
     status, body = get(served, "/data/in/a")
-    assert (status, b"MissingAuthenticationToken" in body) == (403, True)
+    assert (status, b"<Code>AccessDenied</Code>" in body) == (403, True)
+    old = served.client("s3", **KEY).generate_presigned_url("list_buckets")
+    status, body = get(served, old.removeprefix(served.url))
+    assert (status, b"signature_version='s3v4'" in body) == (403, True)
     headers = {"X-Amz-Target": "SageMaker.ListModels"}
-    assert get(served, "/", "POST", b"{}", headers)[0] == 403
+    status, body = get(served, "/", "POST", b"{}", headers)
+    assert (status, b"MissingAuthenticationToken" in body) == (403, True)
 
 
 def get(served, path, method="GET", body=b"", headers=None):
@@ -276,6 +280,13 @@ def test_many_more_of_them(open_one):
 def test_what_is_no_request_has_its_error(open_one, method, path, body, headers, status):
     assert get(open_one, path, method, body, headers)[0] == status
     assert get(open_one, "/", "POST", b"{}", {"X-Amz-Target": "SageMaker.ListModels"})[0] == 200
+
+
+@pytest.mark.parametrize("said", ["AWS4-HMAC-SHA256", "Bearer x", "AWS AKIDEXAMPLE:x"])
+def test_a_signature_that_is_none_has_the_error_of_its_service(open_one, said):
+    headers = {"X-Amz-Target": "SageMaker.ListModels", "Authorization": said}
+    status, body = get(open_one, "/", "POST", b"{}", headers)[:2]
+    assert (status, json.loads(body)["__type"]) == (403, "IncompleteSignature")
 
 
 def test_a_key_in_a_jobs_environment_is_not_the_processs(open_one):

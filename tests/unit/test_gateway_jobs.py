@@ -13,7 +13,7 @@ from textmill.gateway.supervisor import Supervisor
 from textmill.gateway.transform.work import ECHO, Means
 from textmill.gateway.transform.worker import LOCK
 
-WAITING = 1000
+WAITING = 400
 
 
 def in_progress(n, **more):
@@ -39,7 +39,7 @@ def registry(tmp_path):
 
 
 def test_jobs_that_wait_for_their_turn_cost_next_to_nothing(registry, tmp_path):
-    """Their folders are not asked: 15 ms four times a second, in which no request was answered."""
+    """Their folders are not asked: 1,000 took 15 ms four times a second, and no request went on."""
     means = Means(
         home=str(tmp_path),
         endpoint_url="http://127.0.0.1:9",
@@ -60,5 +60,5 @@ def test_jobs_that_wait_for_their_turn_cost_next_to_nothing(registry, tmp_path):
         began = time.thread_time()
         for _ in range(10):
             jobs.reconcile()
-        assert (time.thread_time() - began) / 10 < 0.003
+        assert (time.thread_time() - began) / 10 < 0.002
         assert [one.name for one in registry.all(Kind.TRANSFORM_JOB) if one.started] == ["j0"]

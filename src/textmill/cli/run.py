@@ -108,6 +108,7 @@ def run(
         Longest input in tokens, if shorter than the model's own limit.
     max_errors
         Stop (exit 4) once more rows than this have failed: a number, or a share such as 1%.
+        With 100% no input is refused for what its rows are.
     engine
         What computes: auto, ct2, openvino, openai (a server) or echo (answers each text with
         itself, needs no model).

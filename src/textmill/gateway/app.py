@@ -31,6 +31,9 @@ MAX_BODY_BYTES = 1 << 20
 MAX_INVOCATION_BYTES = 26_214_400
 """Of a request to an endpoint: SageMaker's limit today, 25 MiB."""
 
+_SMALL_BYTES = 4096
+"""Of a body that is checked while no other request goes on."""
+
 _LOOPBACK_NAMES = frozenset({"localhost"})
 _HEX64 = re.compile(r"[0-9a-f]{64}")
 _log = logging.getLogger("textmill.gateway")
@@ -116,7 +119,7 @@ class Gateway:
 
     async def _exchange(self, scope: Scoped, exchange: _Exchange, id_: str) -> None:
         """Answer one request. Raises `ConnectionError` if that cannot be brought to its end."""
-        service = S3
+        service = _service_of(scope)
         try:
             head = head_of(scope)
             where = route(head.method, head.path, head.headers, head.fields, head.scope)
@@ -164,7 +167,7 @@ class Gateway:
                 f"{written(where.operation[:100])} is not supported here",
             )
         call = Call(where.region, head.headers.get("amz-sdk-invocation-id"))
-        if where.operation in AT_ONCE:
+        if where.operation in AT_ONCE and len(body) <= _SMALL_BYTES:
             output = operation(self._plane, call, params())
         else:
             output = await run_in_threadpool(operation, self._plane, call, params())
@@ -199,6 +202,12 @@ class Gateway:
                 body_sha256=body_sha256,
             )
             signing.verify(request, head.scope, self._keys, datetime.now(UTC))
+
+
+def _service_of(scope: Scoped) -> str:
+    """Whose words an error is told in as long as nobody knows where a request goes."""
+    is_named = any(name == b"x-amz-target" for name, _ in scope["headers"])
+    return SAGEMAKER if is_named else S3
 
 
 def head_of(scope: Scoped) -> Head:

@@ -99,10 +99,20 @@ class Endpoints:
         for endpoint in self._registry.all(Kind.ENDPOINT):
             try:
                 self._bring_on(endpoint)
+                self._log(endpoint)
             except AwsError as error:  # what an older version took
                 self._change(endpoint, status=FAILED, reason=error.message[:1024], coming=None)
             except (TextmillError, OSError) as error:
                 _log.warning("endpoint %s: %s", endpoint.name, error)
+
+    def _log(self, endpoint: Resource) -> None:
+        for folder in self.folders(endpoint):
+            if folder.exists():
+                self._hosting.log(folder, ended=not self._hosting.is_running(folder))
+
+    def folders(self, endpoint: Resource) -> list[Path]:
+        """Where the processes of an endpoint work: one, and while it is updated two."""
+        return [self._folder(run) for run in sorted(_runs_of(endpoint))]
 
     def _bring_on(self, endpoint: Resource) -> None:
         if endpoint.status == DELETING:

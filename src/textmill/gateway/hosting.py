@@ -26,6 +26,7 @@ from msgspec import Struct
 
 from textmill.errors import TextmillError
 from textmill.gateway.identity import Identity
+from textmill.gateway.printed import Printed
 from textmill.gateway.transform.modeldata import fetch_model
 from textmill.gateway.transform.work import ECHO, Means
 from textmill.storage.connecting import StoreOptions
@@ -66,6 +67,7 @@ class Hosting:
         self._environment = dict(environment)
         self._ours: dict[Path, subprocess.Popen[bytes]] = {}
         self._asked: set[int] = set()
+        self._logs: dict[Path, Printed] = {}
         self._mutex = threading.Lock()
 
     def start(self, folder: Path, served: Served) -> None:
@@ -77,7 +79,9 @@ class Hosting:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.ftruncate(lock, 0)
+            self.log(folder, ended=True)
             with (folder / OUTPUT).open("wb") as output:
+                self._logs[folder].began()
                 process = subprocess.Popen(  # noqa: S603  our own module
                     [sys.executable, "-P", "-m", __name__, str(folder)],
                     stdin=subprocess.DEVNULL,
@@ -128,6 +132,12 @@ class Hosting:
             return ""
         return " ".join(text.split())[-_TAIL_CHARACTERS:]
 
+    def log(self, folder: Path, *, ended: bool) -> None:
+        """Bring the folder's log up to what its process has printed. Raises `OSError`."""
+        if folder not in self._logs:
+            self._logs[folder] = Printed(folder, OUTPUT)
+        self._logs[folder].collect(ended=ended)
+
     def stop(self, folder: Path) -> None:
         """Ask the process to end; it answers first what it has taken. To be called until it has:
         one that is only being started cannot be asked yet, and one that was asked is not again."""
@@ -139,6 +149,7 @@ class Hosting:
 
     def remove(self, folder: Path) -> None:
         """Remove a folder whose process has ended."""
+        self._logs.pop(folder, None)
         shutil.rmtree(folder, ignore_errors=True)
 
     def close(self) -> None:

@@ -104,6 +104,11 @@ class ErrorBudget(Struct, frozen=True):
             )
         return budget
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether every row may fail, and somebody has said so."""
+        return self.share == 1
+
     def check(self, progress: Progress, *, final: bool = False) -> None:
         """Raise `TooManyErrors` as soon as the budget cannot be kept any more.
 

@@ -46,7 +46,9 @@ class Prepared:
         with ExitStack() as stack:
             self._inputs = self._open(request.inputs, options, stack)
             shape = output_shape(request, self._inputs)
-            check_columns(self._inputs, shape_of(shape.setup), shape.filter, sample=request.sample)
+            if not self._budget.is_whole:
+                rows = shape_of(shape.setup)
+                check_columns(self._inputs, rows, shape.filter, sample=request.sample)
             self.format, self._output_filter = shape.format, shape.filter
             self.setup = stack.enter_context(Setup(shape.setup, shape.filter))
             self.reader = self._new_reader()

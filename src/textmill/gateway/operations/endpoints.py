@@ -19,6 +19,13 @@ _PASSED_ON = {
     "Accept": "accept",
     "CustomAttributes": "x-amzn-sagemaker-custom-attributes",
 }
+_NOT_HERE = {
+    "TargetModel": "an endpoint has one model",
+    "TargetContainerHostname": "an endpoint has one container",
+    "InferenceComponentName": "there are no inference components",
+    "EnableExplanations": "there are no explainers",
+    "SessionId": "there are no sessions",
+}
 _OF_TRIES = ("amz-sdk-invocation-id", "amz-sdk-request", "traceparent")
 
 
@@ -125,6 +132,9 @@ def invoke_endpoint(
     if found is None:
         message = f"Endpoint {name} of account {plane.account} not found."
         raise AwsError("ValidationError", message)
+    for member, why in _NOT_HERE.items():
+        if member in asked:
+            raise AwsError("ValidationError", f"{member}: {why} here")
     variant = (found.model or {}).get("variant", {}).get("VariantName", "AllTraffic")
     if asked.get("TargetVariant", variant) != variant:
         message = f"Variant {asked['TargetVariant']} not found for Request"

@@ -188,8 +188,12 @@ class Disk:
         """Of a multipart upload. Raises `AwsError` for an id that was not given out."""
         path = self._ours / "uploads" / upload
         if not upload.isalnum() or not upload.isascii() or not path.is_dir():
-            raise AwsError("NoSuchUpload", "The specified upload does not exist", 404)
+            raise no_such_upload()
         return path
+
+    def upload_folders(self) -> list[Path]:
+        """Of all multipart uploads."""
+        return list((self._ours / "uploads").iterdir())
 
     def new_upload(self) -> str:
         """The id of a new multipart upload."""
@@ -247,6 +251,11 @@ class Disk:
         new = self.new_file()
         new.write_bytes(msgspec.json.encode(note))
         new.replace(path)
+
+
+def no_such_upload() -> AwsError:
+    """It was completed or aborted, or never begun."""
+    return AwsError("NoSuchUpload", "The specified upload does not exist", 404)
 
 
 def _is_inside(folder: Path, path: Path) -> bool:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from textmill.gateway.app import Gone, Head, Receive, Send, read_body, send_answer
-from textmill.gateway.s3 import copying, listing, xml
+from textmill.gateway.s3 import copying, listing, pending, xml
 from textmill.gateway.s3.bodies import Receiver
 from textmill.gateway.s3.disk import OCTETS, Body, Condition, Disk, Found, open_at
 from textmill.gateway.s3.multipart import Uploads
@@ -94,10 +94,17 @@ class S3:
             disk.bucket(request.bucket)
             await _answer(request, xml.document(_LOCATION, {}), _XML)
             return
-        _refuse_subresources(request, listing.PARAMETERS)
         from starlette.concurrency import run_in_threadpool
 
-        body = await run_in_threadpool(_page, disk, request)
+        if "uploads" in request.fields:
+            _refuse_subresources(request, pending.OF_UPLOADS)
+            uploads = self._uploads_of(disk)
+            body = await run_in_threadpool(
+                pending.uploads_page, uploads, request.bucket, request.fields
+            )
+        else:
+            _refuse_subresources(request, listing.PARAMETERS)
+            body = await run_in_threadpool(_page, disk, request)
         await _answer(request, body, _XML)
 
     async def _post_bucket(self, request: Request, disk: Disk) -> None:
@@ -117,6 +124,12 @@ class S3:
         await _answer(request, xml.document("DeleteResult", content), _XML)
 
     async def _get_object(self, request: Request, disk: Disk) -> None:
+        if "uploadId" in request.fields and request.head.method == "GET":
+            _refuse_subresources(request, pending.OF_PARTS)
+            uploads, key = self._uploads_of(disk), request.key
+            body = pending.parts_page(uploads, request.bucket, key, request.fields)
+            await _answer(request, body, _XML)
+            return
         _refuse_subresources(request, ("response-content-type", "partNumber", "x-id"))
         found = disk.find(request.bucket, request.key)
         if found is None:

@@ -41,7 +41,7 @@ def page(bucket: str, listed: Listed, fields: Mapping[str, str]) -> bytes:
     """One page. Raises `AwsError`."""
     is_v2 = fields.get("list-type") == "2"
     prefix, delimiter = fields.get("prefix", ""), fields.get("delimiter", "")
-    most = _most(fields.get("max-keys"))
+    most = number(fields, "max-keys", MAX_KEYS)
     after = _after(fields) if is_v2 else fields.get("marker", "")
     objects: list[Note] = []
     folders: list[str] = []
@@ -59,7 +59,7 @@ def page(bucket: str, listed: Listed, fields: Mapping[str, str]) -> bytes:
         elif (note := note_of()) is not None:
             objects.append(note)
         last = name
-    shown = _encoder(fields)
+    shown = encoder(fields)
     content: dict[str, Any] = {
         "Name": bucket,
         "Prefix": shown(prefix),
@@ -100,19 +100,25 @@ def _entry(note: Note, shown: Any) -> dict[str, Any]:
     }
 
 
-def _encoder(fields: Mapping[str, str]) -> Any:
+def encoder(fields: Mapping[str, str]) -> Any:
+    """How keys are shown. Raises `AwsError`."""
     kind = fields.get("encoding-type")
     if kind not in (None, "url"):
         raise AwsError("InvalidArgument", "encoding-type is url, or not given")
     return (lambda key: quote(key, safe="/-_.~")) if kind else (lambda key: key)
 
 
-def _most(text: str | None) -> int:
+def number(fields: Mapping[str, str], name: str, most: int | None) -> int:
+    """A field of a query: `most` where it is not given or larger; without it, 0 and any number.
+
+    Raises `AwsError`.
+    """
+    text = fields.get(name)
     if text is None:
-        return MAX_KEYS
+        return most or 0
     if not text.isascii() or not text.isdigit() or len(text) > 9:
-        raise AwsError("InvalidArgument", "max-keys is not a number")
-    return min(int(text), MAX_KEYS)
+        raise AwsError("InvalidArgument", f"{name} is not a number")
+    return int(text) if most is None else min(int(text), most)
 
 
 def _token(key: str) -> str:

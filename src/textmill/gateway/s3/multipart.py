@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
-from textmill.gateway.s3.disk import Body, Condition, Disk
+from textmill.gateway.s3.disk import Body, Condition, Disk, no_such_upload
 from textmill.gateway.s3.keys import path_of
 from textmill.gateway.wire.faults import AwsError
 
@@ -25,6 +26,23 @@ class About(Struct, frozen=True, kw_only=True):
     key: str
     content_type: str
     metadata: dict[str, str]
+
+
+class Upload(Struct, frozen=True, kw_only=True):
+    """An upload that is not complete. begun: seconds since 1970."""
+
+    id: str
+    key: str
+    begun: float
+
+
+class Part(Struct, frozen=True, kw_only=True):
+    """A part that was received. modified: seconds since 1970."""
+
+    number: int
+    etag: str
+    size: int
+    modified: float
 
 
 class Uploads:
@@ -54,7 +72,8 @@ class Uploads:
         folder = self._disk.upload_folder(upload)
         # The digest is in the name: a part and what is known of it are replaced as one.
         new = folder / f"{number:05d}-{body.md5}"
-        body.path.replace(new)
+        with _gone():
+            body.path.replace(new)
         for other in folder.glob(f"{number:05d}-*"):
             if other != new:
                 other.unlink(missing_ok=True)
@@ -80,9 +99,12 @@ class Uploads:
         digests = b"".join(bytes.fromhex(file.name.partition("-")[2]) for file in files)
         md5 = hashlib.md5(digests, usedforsecurity=False).hexdigest()
         etag = f"{md5}-{len(files)}"
-        body = Body(self._disk.new_file(), sum(file.stat().st_size for file in files), etag)
+        with _gone():
+            size = sum(file.stat().st_size for file in files)
+        body = Body(self._disk.new_file(), size, etag)
         try:
-            _join(files, body.path)
+            with _gone():
+                _join(files, body.path)
             self._disk.put(
                 bucket,
                 key,
@@ -101,12 +123,49 @@ class Uploads:
         self._about(bucket, key, fields["uploadId"])
         shutil.rmtree(self._disk.upload_folder(fields["uploadId"]), ignore_errors=True)
 
+    def listed(self, bucket: str) -> Iterator[Upload]:
+        """The uploads of a bucket. Raises `AwsError` if there is none of that name."""
+        self._disk.bucket(bucket)
+        for folder in self._disk.upload_folders():
+            path = folder / _ABOUT
+            with suppress(OSError, msgspec.MsgspecError):  # gone, or not begun: nobody has its id
+                about = msgspec.json.decode(path.read_bytes(), type=About)
+                if about.bucket == bucket:
+                    yield Upload(id=folder.name, key=about.key, begun=path.stat().st_mtime)
+
+    def received(self, bucket: str, key: str, upload: str) -> list[Part]:
+        """The parts of an upload, by number. Raises `AwsError`."""
+        self._about(bucket, key, upload)
+        found = []
+        for path in sorted(self._disk.upload_folder(upload).glob("?????-*")):
+            with suppress(FileNotFoundError):  # another of its number has come
+                status, (number, _, etag) = path.stat(), path.name.partition("-")
+                found.append(
+                    Part(
+                        number=int(number),
+                        etag=etag,
+                        size=status.st_size,
+                        modified=status.st_mtime,
+                    )
+                )
+        return found
+
     def _about(self, bucket: str, key: str, upload: str) -> About:
         path = self._disk.upload_folder(upload) / _ABOUT
-        about = msgspec.json.decode(path.read_bytes(), type=About)
+        with _gone():
+            about = msgspec.json.decode(path.read_bytes(), type=About)
         if (about.bucket, about.key) != (bucket, key):
-            raise AwsError("NoSuchUpload", "The specified upload does not exist", 404)
+            raise no_such_upload()
         return about
+
+
+@contextmanager
+def _gone() -> Iterator[None]:
+    """What another request has completed or aborted meanwhile is no upload any more."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise no_such_upload() from error
 
 
 def _file(folder: Path, part: Mapping[str, str]) -> Path:

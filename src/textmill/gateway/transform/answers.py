@@ -20,6 +20,7 @@ from textmill.gateway.transform.staging import Refused, Staged
 from textmill.records.filters import filter_output, join
 from textmill.records.jsonpath import parse_path
 from textmill.records.results import json_string
+from textmill.records.strict import MAX_NESTING, is_deeper
 from textmill.records.unfit import Unfit
 
 ENGINES_FAULT = frozenset(
@@ -40,7 +41,8 @@ class Problem(Struct, frozen=True, kw_only=True):
     def sentence(self) -> str:
         """Which record, and why."""
         named = f" (id {self.id.decode()[:50]})" if self.id else ""
-        return f"{self.url}: line {self.line}{named}: {self.code}: {self.message}"
+        message = " ".join(self.message.split("\n"))
+        return f"{self.url}: line {self.line}{named}: {self.code}: {message}"
 
     @property
     def dead_letter(self) -> bytes:
@@ -227,6 +229,8 @@ def _refused(staged: Staged, one: Refused) -> Problem:
 
 def _id_of(line: bytes) -> bytes:
     """A row's id, where it has one that can be read and shown."""
+    if is_deeper(line, MAX_NESTING):
+        return b""
     try:
         found = _decode_row(line).id
     except (msgspec.MsgspecError, UnicodeDecodeError):

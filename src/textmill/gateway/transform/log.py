@@ -11,7 +11,8 @@ import msgspec
 from msgspec import Struct
 
 LOG = "log.jsonl"
-_MAX_CHARACTERS = 4096
+MAX_CHARACTERS = 4096
+"""Of one line."""
 
 
 class Event(Struct, frozen=True):
@@ -38,7 +39,7 @@ class JobLog:
         """Add a line, in the form of SageMaker's own."""
         self._last = max(self._last, int(time.time() * 1000))
         at = datetime.fromtimestamp(self._last / 1000, UTC).isoformat(timespec="milliseconds")
-        message = f"{at.removesuffix('+00:00')}:[sagemaker logs]: {text}"[:_MAX_CHARACTERS]
+        message = f"{at.removesuffix('+00:00')}:[sagemaker logs]: {text}"[:MAX_CHARACTERS]
         start, self._torn = b"\n" if self._torn else b"", False
         with self._path.open("ab", buffering=0) as file:
             file.write(start + _encode(Event(self._last, message)) + b"\n")

@@ -17,7 +17,10 @@ from msgspec import Struct
 from textmill.errors import ErrorCode, InputError, TextmillError
 from textmill.gateway.transform.orders import Order, Payload
 from textmill.gateway.transform.packing import pack
+from textmill.records.contents import check_content
+from textmill.records.formats import HEAD_BYTES, check_kind
 from textmill.records.lines import MAX_LINE_BYTES, LongLine, read_lines
+from textmill.records.strict import MAX_NESTING, is_deeper
 from textmill.storage.base import Store, Target
 from textmill.storage.cloud_errors import is_passing
 from textmill.storage.connecting import Address, StoreOptions
@@ -133,6 +136,7 @@ def _stage(
             multi_record = order.multi_record or not order.split
             requests = list(pack(sizes, max_bytes=limit, multi_record=multi_record))
         target.commit()
+        _check_kind(store, name, one.url)
     except InputError as error:
         if may_pass(error):
             raise
@@ -143,6 +147,18 @@ def _stage(
     finally:
         target.discard()
     return Staged(url=one.url, relative=one.relative, name=name, requests=requests, refused=refused)
+
+
+def _check_kind(store: Store, name: str, url: str) -> None:
+    """Raise `InputError` for what `textmill.run` would refuse, and all other objects with it."""
+    with closing(store.open(name)) as stream:
+        stored = Stored(cast(BinaryIO, stream))
+        if decompressed(stored, url) is not stored:
+            raise InputError(f"{url} is compressed twice")
+        head = stored.read(HEAD_BYTES)
+        head += stored.read(HEAD_BYTES)  # the first read may give the mark alone
+    check_kind(url, head)
+    check_content(url, "jsonl", head, said=True)
 
 
 def may_pass(error: TextmillError) -> bool:
@@ -225,11 +241,17 @@ def _whole(order: Order, text: _Text, target: Target, refused: list[Refused]) ->
         elif order.payload is Payload.TEXT:
             line = _record_of_text(data)
         else:
-            line = msgspec.json.format(data, indent=-1)
+            line = _on_one_line(data)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         refused.append(Refused(1, ErrorCode.BAD_JSON, f"the object is no JSON: {error}"))
     target.write(line + b"\n")
     yield len(data)
+
+
+def _on_one_line(data: bytes) -> bytes:
+    if is_deeper(data, MAX_NESTING):
+        raise msgspec.DecodeError(f"nested deeper than {MAX_NESTING} levels")
+    return msgspec.json.format(data, indent=-1)
 
 
 _WRITERS = {"lines": _lines, "texts": _texts, "whole": _whole}

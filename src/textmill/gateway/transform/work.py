@@ -44,6 +44,9 @@ ECHO = "echo"
 _ID_IS_USED = "columns not used: id"
 """The native job numbers its records; their own ids are put back here."""
 
+_ANY_NUMBER = "100%"
+"""Of rows may be bad, whatever they are: they cost their own objects, and no other."""
+
 _MAX_REASON = 1024
 _PROGRESS_SECONDS = 10.0
 _STORE_PATIENCE_SECONDS = 60.0
@@ -125,6 +128,7 @@ class Work:
         if found is None:
             objects = find_objects(self._order, self._options)
             found = stage(self._order, objects, self._store, self._options)
+        self._log.write(self._order.settings)
         requests = sum(len(one.requests) for one in found)
         rows = sum(one.rows for one in found)
         self._log.write(f"{len(found)} objects, {rows} records in {requests} requests")
@@ -164,6 +168,7 @@ class Work:
             precision=means.precision,
             threads=means.threads,
             timeout=float(order.timeout_seconds),
+            max_errors=_ANY_NUMBER,
             retry_failed=retry_failed,
             offline=not means.download,
             home=Path(means.home),

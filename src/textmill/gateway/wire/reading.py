@@ -47,7 +47,10 @@ def query_parameters(destination: Destination, fields: Mapping[str, str]) -> dic
 def rest_parameters(
     destination: Destination, headers: Mapping[str, str], body: bytes
 ) -> dict[str, Any]:
-    """Of the runtime: members in the path, in headers, and the body as it is. Raises `AwsError`."""
+    """Of the runtime: members in the path, in headers, and the body as it is. Raises `AwsError`.
+
+    The model's limit for a body is an old one; that of today is checked before it is read.
+    """
     shape = operation(destination.service, destination.operation).input_shape
     payload = shape.serialization.get("payload")
     sent: dict[str, Any] = dict(destination.uri)
@@ -57,8 +60,9 @@ def rest_parameters(
             if value is not None:
                 sent[name] = value
     if payload is not None:
-        sent[payload] = body
+        sent[payload] = b""
     try:
-        return checked(shape, sent)
+        found = checked(shape, sent)
     except AwsError as error:
         raise AwsError("ValidationError", error.message, error.status) from error
+    return found if payload is None else {**found, payload: body}

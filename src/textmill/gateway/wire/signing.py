@@ -66,10 +66,20 @@ def read_keys(path: Path) -> dict[str, str]:
 _FORMAT = "write it like ~/.aws/credentials: [default], aws_access_key_id, aws_secret_access_key"
 
 
+def _unsigned(request: Signed) -> AwsError:
+    """In the words of S3, whose requests are hardly ever POSTs, or of the other services."""
+    if request.method == "POST":
+        return AwsError("MissingAuthenticationTokenException", "the request is not signed", 403)
+    if "AWSAccessKeyId=" in request.query:
+        message = "addresses are to be presigned by version 4 (boto3: signature_version='s3v4')"
+        return AwsError("AccessDenied", message, 403)
+    return AwsError("AccessDenied", "the request is not signed", 403)
+
+
 def verify(request: Signed, scope: Scope | None, keys: Mapping[str, str], now: datetime) -> None:
     """Raise `AwsError` unless the request was signed with one of `keys`, and lately."""
     if scope is None:
-        raise AwsError("MissingAuthenticationTokenException", "the request is not signed", 403)
+        raise _unsigned(request)
     secret = keys.get(scope.access_key)
     if secret is None:
         code = "InvalidAccessKeyId" if scope.service == S3 else "UnrecognizedClientException"
