@@ -314,7 +314,8 @@ def ask_until_answered(running, seconds=60):
         try:
             return ask(running, {"text_inputs": "x"})
         except ClientError as error:
-            if "SystemUpdating" not in str(error) or time.monotonic() > end:
+            code = error.response["Error"]["Code"]
+            if code not in {"ServiceUnavailable", "ValidationError"} or time.monotonic() > end:
                 raise
         time.sleep(0.1)
 
