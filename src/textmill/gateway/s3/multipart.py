@@ -115,13 +115,13 @@ class Uploads:
             )
         finally:
             body.path.unlink(missing_ok=True)
-        shutil.rmtree(folder, ignore_errors=True)
+        _forget(folder)
         return etag
 
     def abort(self, bucket: str, key: str, fields: Mapping[str, str]) -> None:
         """Forget an upload."""
         self._about(bucket, key, fields["uploadId"])
-        shutil.rmtree(self._disk.upload_folder(fields["uploadId"]), ignore_errors=True)
+        _forget(self._disk.upload_folder(fields["uploadId"]))
 
     def listed(self, bucket: str) -> Iterator[Upload]:
         """The uploads of a bucket. Raises `AwsError` if there is none of that name."""
@@ -168,6 +168,12 @@ def _gone() -> Iterator[None]:
         raise no_such_upload() from error
 
 
+def _forget(folder: Path) -> None:
+    """First that it is an upload, so that none lacks parts that were received."""
+    (folder / _ABOUT).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def _file(folder: Path, part: Mapping[str, str]) -> Path:
     """A part that is listed, as it was received."""
     number, etag = part.get("PartNumber", ""), part.get("ETag", "").strip('"')
@@ -175,6 +181,8 @@ def _file(folder: Path, part: Mapping[str, str]) -> Path:
         raise AwsError("MalformedXML", "a part has no number or no ETag")
     path = folder / f"{int(number[:6]):05d}-{etag}"
     if not path.is_file():
+        if not (folder / _ABOUT).exists():
+            raise no_such_upload()
         raise AwsError("InvalidPart", f"part {number} was not received, or is another")
     return path
 
