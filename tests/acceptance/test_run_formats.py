@@ -486,6 +486,23 @@ FOREIGN = {
 }
 
 
+@pytest.mark.parametrize(
+    ("name", "data"),
+    {
+        "in.csv": b"id,text_inputs\n"
+        + b"".join(b"%d,a text\n" % n for n in range(9))
+        + b"10,a\0b\n",
+        "in.txt": b"a word of text\n" * 10 + b"a\0b\n",
+        "in.jsonl": b'\xef\xbb\xbf{"id": 1, "text_inputs": "a"}\n\0\0\0\0\n',
+    }.items(),
+)
+def test_a_stray_nul_hurts_no_other_row(tmp_path, name, data):
+    (tmp_path / name).write_bytes(data)
+    ran = textmill("run", tmp_path / name, "-o", tmp_path / "out.jsonl", "--engine", "echo")
+    rows = data.count(b"\n") - (name == "in.csv")
+    assert (ran.code, f"rows {rows} = " in ran.out) == (3 if name == "in.jsonl" else 0, True)
+
+
 @pytest.mark.parametrize("name", FOREIGN)
 def test_a_file_that_holds_no_rows_is_refused_by_what_it_is(tmp_path, name):
     """Before the model is sought: there is none of this name."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 
 from msgspec import Struct
@@ -47,6 +48,9 @@ _KINDS: tuple[tuple[bytes, str, str], ...] = (
     (rb"(?:\0[\t\n\r -~]){4}", "text in UTF-16", _ENCODE.format("UTF-16BE")),
 )
 _BINARY = Kind("binary, or text in another encoding than UTF-8: it has NUL bytes", _CONVERT)
+_CONTROLS = bytes(set(range(0x20)) - set(b"\t\n\v\f\r\x1b"))
+_RARE = 50
+"""Text may hold a NUL, which is its row's fault; but one control character in so many bytes."""
 PARQUET_MARKS = (b"PAR1", b"PARE")
 """What a Parquet file begins with, the second one if it is encrypted."""
 
@@ -57,6 +61,7 @@ def foreign_kind(head: bytes) -> Kind | None:
         if re.match(pattern, head, re.DOTALL):
             return Kind(name, hint)
     beginning = head[:_BEGINNING_BYTES]
-    if b"\0" not in beginning or head.startswith(PARQUET_MARKS) or beginning.lstrip()[:1] == b"{":
-        return None
-    return _BINARY
+    controls = len(beginning) - len(beginning.translate(None, _CONTROLS))
+    is_text = b"\0" not in beginning or controls * _RARE <= len(beginning)
+    is_json = beginning.removeprefix(codecs.BOM_UTF8).lstrip()[:1] == b"{"
+    return None if is_text or is_json or head.startswith(PARQUET_MARKS) else _BINARY

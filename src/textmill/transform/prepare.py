@@ -229,14 +229,14 @@ class Prepared:
             base=self.setup.resolver.base,
             capabilities=self.setup.model.engine.capabilities,
             command=self._request.command,
-            notes=[*self.setup.resolver.notes, *self._observations()],
+            notes=[*self.setup.resolver.notes, *self._observations(executed.totals.rows)],
             events=self._notes.counts,
         )
 
-    def _observations(self) -> list[str]:
-        """What the user should know about how the input was read."""
+    def _observations(self, rows: int) -> list[str]:
+        """What the user should know about how the input was read, which has so many rows."""
         found, resolver = self.reader.builder, self.setup.resolver
-        notes = []
+        notes = [] if rows else ["the input has no rows, and so has the output"]
         if found.unused_columns:
             notes.append(f"columns not used: {', '.join(found.unused_columns)}")
         if found.blank_lines:
