@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import re
 from collections import Counter, defaultdict
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from data import read_lines
 from tokenizers import Tokenizer
 
 PROMPT = "Briefly summarize this text: "
@@ -46,8 +46,7 @@ class Batch(NamedTuple):
 
 def read_pairs(path: Path) -> list[Pair]:
     """Of a file that data.py wrote."""
-    rows = (json.loads(line) for line in path.read_text().splitlines())
-    return [Pair(row["document"], row["summary"]) for row in rows]
+    return [Pair(row["document"], row["summary"]) for row in read_lines(path)]
 
 
 class Names:

@@ -23,6 +23,7 @@ import urllib.request
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 SUITES = ("bullseye", "bookworm", "trixie", "sid")
 HELD_OUT = Path(__file__).parents[1] / "src/textmill/assets/demo/data/packages.jsonl"
@@ -43,7 +44,7 @@ def main() -> None:
         data = fetch(args.mirror, suite, args.folder)
         digests[suite] = hashlib.sha256(data).hexdigest()
         texts.append(data.decode())
-    held_out = [json.loads(line) for line in HELD_OUT.read_text().splitlines()]
+    held_out = read_lines(HELD_OUT)
     counts: Counter[str] = Counter()
     pairs = list(allowed(read_pairs(texts, counts), held_out, counts))
     train, valid = split(pairs, args.seed)
@@ -181,6 +182,11 @@ def split(
     }
     train = [pair for index, pair in enumerate(pairs) if index not in alone]
     return train, [pairs[index] for index in sorted(alone)]
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a file of JSON Lines."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def write(path: Path, pairs: Iterable[tuple[str, str]]) -> None:

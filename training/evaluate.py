@@ -14,11 +14,10 @@ import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import torch
 from batches import LONGEST_INPUT, PROMPT, Names, Pair, encoded, padded, read_pairs
-from data import HELD_OUT
+from data import HELD_OUT, read_lines
 from export import averaged
 from rouge_score.rouge_scorer import RougeScorer
 from tokenizers import Tokenizer
@@ -34,9 +33,9 @@ def main() -> None:
         outputs = _generated(args, [pair.document for pair in pairs])
         needed = [names.shared(pair) for pair in pairs]
     else:
-        records = _lines(HELD_OUT)
+        records = read_lines(HELD_OUT)
         pairs = [Pair(record["document"], record["summary"]) for record in records]
-        texts = {row["id"]: row["generated_texts"][0] for row in _lines(args.predictions)}
+        texts = {row["id"]: row["generated_texts"][0] for row in read_lines(args.predictions)}
         outputs = [texts[record["id"]] for record in records]
         needed = [
             {name for name in names.shared(pair) if is_of_package(name, record["package"])}
@@ -47,10 +46,6 @@ def main() -> None:
     print(json.dumps({"first eight words": figures(pairs, baseline, needed, names)}))
     for pair, output in list(zip(pairs, outputs, strict=True))[: args.examples]:
         print(f"\n{pair.document[:160]}\n  = {pair.summary}\n  > {output}")
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def is_of_package(name: str, package: str) -> bool:

@@ -9,11 +9,10 @@ of T5's.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 import sentencepiece
-from batches import PROMPT
+from batches import PROMPT, read_pairs
 from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors
 from tokenizers.models import Unigram
 from transformers import PreTrainedTokenizerFast
@@ -27,9 +26,8 @@ def main() -> None:
     args = parser.parse_args()
     texts = args.folder / "texts.txt"
     with texts.open("w") as file:
-        for line in (args.folder / "train.jsonl").read_text().splitlines():
-            pair = json.loads(line)
-            file.write(f"{PROMPT}{pair['document']}\n{pair['summary']}\n")
+        for pair in read_pairs(args.folder / "train.jsonl"):
+            file.write(f"{PROMPT}{pair.document}\n{pair.summary}\n")
     folder = args.folder / "tokenizer"
     folder.mkdir(exist_ok=True)
     sentencepiece.SentencePieceTrainer.train(

@@ -239,17 +239,17 @@ def reset(handler: _Handler) -> None:
 
 def half(handler: _Handler) -> None:
     """Announce more than is sent, then drop the connection."""
-    handler.send_response(200)
-    handler.send_header("Content-Length", "1000")
-    handler.end_headers()
-    handler.wfile.write(b'{"choices": [')
-    handler.close_connection = True
+    _begin(handler, "Content-Length", "1000")
 
 
 def half_unannounced(handler: _Handler) -> None:
     """The same without a word about the length, as HTTP/1.0 allows."""
+    _begin(handler, "Connection", "close")
+
+
+def _begin(handler: _Handler, header: str, value: str) -> None:
     handler.send_response(200)
-    handler.send_header("Connection", "close")
+    handler.send_header(header, value)
     handler.end_headers()
     handler.wfile.write(b'{"choices": [{"text": "a')
     handler.close_connection = True
