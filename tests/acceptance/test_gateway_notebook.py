@@ -161,25 +161,64 @@ wait
 """
 
 
-@pytest.mark.full
-@pytest.mark.parametrize("sdk", [NEW, OLD])
-def test_the_whole_flow_where_there_is_no_network(tmp_path, sdk):
-    """Gateway, job, endpoint and notebook in a network namespace that has no route."""
-    alone = ["unshare", "--map-root-user", "--net"]
-    if not shutil.which("unshare") or subprocess.run([*alone, "true"], check=False).returncode:
-        pytest.skip("this system gives no network namespaces to its users")
-    (tmp_path / "inside.sh").write_text(INSIDE)
-    (tmp_path / "notebook.py").write_text(QUICK + NOTEBOOK.read_text())
-    shutil.copy(DATA, tmp_path / "packages.jsonl")
+def alone(sdk, script, notebook, folder):
+    """What a notebook prints where there is no network, in a session that a script sets up."""
+    words = ["unshare", "--map-root-user", "--net", "--mount"]
+    if not shutil.which("unshare") or subprocess.run([*words, "true"], check=False).returncode:
+        pytest.skip("this system gives no namespaces to its users")
+    (folder / "inside.sh").write_text(script)
+    (folder / "notebook.py").write_text(notebook)
+    shutil.copy(DATA, folder / "packages.jsonl")
     done = shell(
-        f"exec {' '.join(alone)} sh inside.sh",
+        f"exec {' '.join(words)} sh inside.sh",
         "http://127.0.0.1:8088",
-        tmp_path,
+        folder,
         RECORDS=RECORDS,
         NOTEBOOK_PYTHON=str(program(sdk)),
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    check_against_native(done.stdout, tmp_path)
+    return done.stdout
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("sdk", [NEW, OLD])
+def test_the_whole_flow_where_there_is_no_network(tmp_path, sdk):
+    """Gateway, job, endpoint and notebook in a network namespace that has no route."""
+    printed = alone(sdk, INSIDE, QUICK + NOTEBOOK.read_text(), tmp_path)
+    check_against_native(printed, tmp_path)
+
+
+FILES = """
+set -e
+unset PYTHONPATH SAGEMAKER_USER_CONFIG_OVERRIDE
+mkdir over
+mount -t tmpfs none over
+mkdir over/upper over/work
+mount -t overlay -o "lowerdir=/opt,upperdir=$PWD/over/upper,workdir=$PWD/over/work" none /opt
+textmill gateway env --write-config sdk --write-metadata > exports
+grep -v PYTHONPATH exports > but-the-shim
+. ./but-the-shim
+"""
+"""The two files in place of the shim; in an /opt that only this session has."""
+
+IDENTITY = """
+import sagemaker
+session = sagemaker.Session()
+assert session.default_bucket() == "sagemaker-us-east-1-000000000000"
+assert sagemaker.get_execution_role() == "arn:aws:iam::000000000000:role/textmill"
+"""
+
+
+def test_two_files_do_what_the_shim_does(tmp_path):
+    """The unpatched SDK asks nobody but the gateway, which is the only one that there is."""
+    alone(NEW, FILES + INSIDE, IDENTITY, tmp_path)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("sdk", [NEW, OLD])
+def test_the_whole_flow_with_the_two_files(tmp_path, sdk):
+    printed = alone(sdk, FILES + INSIDE, QUICK + IDENTITY + NOTEBOOK.read_text(), tmp_path)
+    check_against_native(printed, tmp_path)
 
 
 JUMPSTART = """

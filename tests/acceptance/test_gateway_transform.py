@@ -74,6 +74,13 @@ JOBS = [
     asked("plain", TransformOutput=CSV),
     asked("batches", TransformOutput=CSV, MaxPayloadInMB=1),
     asked("single", source="s3://data/plain/a", TransformOutput=CSV, BatchStrategy="SingleRecord"),
+    asked(
+        "spread",
+        source="s3://data/plain/",
+        TransformOutput=CSV,
+        MaxConcurrentTransforms=8,
+        TransformResources={"InstanceCount": 4, "InstanceType": "ml.m5.24xlarge"},
+    ),
     asked("prefix", source="s3://data/plain"),
     asked("bad"),
     asked(
@@ -197,6 +204,13 @@ def test_each_request_of_many_records_ends_with_an_empty_line(done):
 
 def test_single_records_each_end_with_an_empty_line(done):
     assert ok(done["single"])["a.jsonl.out"].count(b"\n\n") == 5
+
+
+def test_instances_and_concurrency_change_no_result_and_the_log_says_so(done):
+    assert ok(done["spread"]) == ok(done["plain"])
+    said = "InstanceCount and MaxConcurrentTransforms change neither results nor speed"
+    assert said in log_of(done, "spread")
+    assert said not in log_of(done, "plain")
 
 
 def test_a_prefix_takes_every_key_that_begins_with_it(done):
@@ -385,6 +399,8 @@ def test_a_batch_has_its_time_and_its_tries(tmp_path):
         sagemaker.create_transform_job(**asked_for)
         found = wait_for(sagemaker, "slow", 120)
         assert "AlgorithmError: s3://data/slow/a.jsonl: line 1 (id 1): timeout" in failed(found)
+        assert "allow more with ModelClientConfig's InvocationsTimeoutInSeconds" in failed(found)
+        assert "--timeout" not in failed(found)
         assert found["ModelClientConfig"] == limits
         text = log_of({"logs": running.client("logs")}, "slow")
         assert text.count("1 records are tried again") == 2

@@ -105,6 +105,8 @@ def env(
     url: str = "http://127.0.0.1:8088",
     region: str = "us-east-1",
     keep_keys: Annotated[bool, Flag] = False,
+    write_config: Path | None = None,
+    write_metadata: Annotated[bool, Flag] = False,
 ) -> None:
     """Print what a notebook's shell needs: eval "$(textmill gateway env)".
 
@@ -116,7 +118,16 @@ def env(
         A region's name that Amazon's clients know.
     keep_keys
         Leave AWS_ACCESS_KEY_ID and its kin alone, for a gateway with --keys.
+    write_config
+        Also write config.yaml of the SageMaker SDK into this folder, with the name of the default
+        bucket, and have the SDK read it. A file that is there is never changed.
+    write_metadata
+        Also write /opt/ml/metadata/resource-metadata.json (as root), by which the SDK asks the
+        gateway for its role. With both files it needs nothing on PYTHONPATH.
     """
-    from textmill.gateway.environment import exports
+    from textmill.gateway import environment
 
-    print(exports(url, region, with_keys=not keep_keys), end="")
+    config = None if write_config is None else environment.write_config(write_config, region)
+    if write_metadata:
+        environment.write_metadata()
+    print(environment.exports(url, region, with_keys=not keep_keys, config=config), end="")

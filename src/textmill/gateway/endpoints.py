@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,28 +71,38 @@ class Endpoints:
         return served if served.model.data is None else None
 
     def ask(self, endpoint: Resource, body: bytes, headers: Mapping[str, str]) -> Reply:
-        """An answer of the endpoint's process. Raises `OSError` if there is none."""
+        """An answer of the endpoint's process, once it is there again if it has ended or rests.
+
+        Raises `OSError` if there is none.
+        """
         run = str(endpoint.run)
         rests = self._resting.begin_call(run)
         try:
             if rests:
-                self._wait_for(run)
+                _wait(lambda: self._has_woken(run))
+            elif endpoint.status == RECOVERING or not self._is_running(run):
+                _wait(lambda: self._has_recovered(endpoint))
             return self._hosting.ask(self._folder(run), body, headers)
         finally:
             self._resting.end_call(run)
 
-    def _wait_for(self, run: str) -> None:
-        """Return when a process that rested answers again. Raises `ConnectionError`."""
-        deadline = time.monotonic() + _WAKE_SECONDS
-        while time.monotonic() < deadline:
-            if not self._resting.is_wanted(run):
-                if self._hosting.is_ready(self._folder(run)):
-                    self._resting.woken(run)
-                    return
-                if not self._is_running(run):
-                    break
-            time.sleep(_WAKE_STEP_SECONDS)
-        raise ConnectionError("the endpoint's process does not come back")
+    def _has_woken(self, run: str) -> bool:
+        """Whether a process that rested answers. Raises `ConnectionError` if it never will."""
+        folder = self._folder(run)
+        if not self._hosting.is_ending(folder) and self._hosting.is_ready(folder):
+            self._resting.woken(run)
+            return True
+        if not self._resting.is_wanted(run) and not self._is_running(run):
+            raise ConnectionError("the endpoint's process does not come back")
+        return False
+
+    def _has_recovered(self, endpoint: Resource) -> bool:
+        """Whether `reconcile` has brought a process back. Raises `ConnectionError` if it does not
+        try to any more."""
+        now = self._registry.get(*endpoint.key)
+        if now is None or now.run != endpoint.run or now.status not in _LIVE:
+            raise ConnectionError("the endpoint's process does not come back")
+        return self._hosting.is_ready(self._folder(str(endpoint.run)))
 
     def reconcile(self) -> None:
         """Bring every endpoint one step on."""
@@ -248,6 +258,15 @@ class Endpoints:
 
     def _change(self, endpoint: Resource, **changes: Any) -> None:
         self._registry.change(endpoint, modified=time.time(), **changes)
+
+
+def _wait(is_there: Callable[[], bool]) -> None:
+    """Return once a process is there. Raises `ConnectionError` if that takes too long."""
+    deadline = time.monotonic() + _WAKE_SECONDS
+    while not is_there():
+        if time.monotonic() > deadline:
+            raise ConnectionError("the endpoint's process does not come back")
+        time.sleep(_WAKE_STEP_SECONDS)
 
 
 def _runs_of(endpoint: Resource) -> set[str]:

@@ -1,13 +1,12 @@
 """The processes of endpoints: `textmill serve` for each, asked over HTTP, and nothing of its code.
 
-A process holds a lock on its folder from its start to its end, so that a gateway that was killed
-and started again finds it. FOLDER/serve.json says what it serves, FOLDER/serve.out what it printed:
-first the line that ends with its address.
+FOLDER/serve.lock is held by the process, FOLDER/serve.json says what it serves, FOLDER/serve.out
+what it printed: first the line that ends with its address.
 """
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import http.client
 import os
 import re
@@ -25,6 +24,7 @@ import msgspec
 from msgspec import Struct
 
 from textmill.errors import TextmillError
+from textmill.gateway import processes
 from textmill.gateway.identity import Identity
 from textmill.gateway.printed import Printed
 from textmill.gateway.transform.modeldata import fetch_model
@@ -74,22 +74,20 @@ class Hosting:
         """Start a process in a folder that has none. Raises `OSError`, `OutputError`."""
         folder.mkdir(exist_ok=True)
         LocalStore(folder).replace(SERVED, msgspec.json.encode(served))
-        path = os.pathsep.join(entry or os.curdir for entry in sys.path)
-        lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = processes.taken(folder / LOCK)
+        if lock is None:
+            raise BlockingIOError(errno.EAGAIN, "a process is there", str(folder))
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.ftruncate(lock, 0)
             self.log(folder, ended=True)
             with (folder / OUTPUT).open("wb") as output:
                 self._logs[folder].began()
-                process = subprocess.Popen(  # noqa: S603  our own module
-                    [sys.executable, "-P", "-m", __name__, str(folder)],
+                process = processes.start(
+                    __name__,
+                    folder,
+                    output,
+                    self._environment,
                     stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                    pass_fds=[lock],  # the lock ends with the last process that has it
-                    env={**os.environ, **self._environment, "PYTHONPATH": path},
+                    pass_fds=[lock],
                 )
         finally:
             os.close(lock)
@@ -103,7 +101,11 @@ class Hosting:
             process = self._ours.get(folder)
             if process is not None and process.poll() is not None:
                 del self._ours[folder]
-        return _holder(folder) is not None
+        return processes.holder(folder / LOCK) is not None
+
+    def is_ending(self, folder: Path) -> bool:
+        """Whether the process was asked to end; it may answer still."""
+        return processes.holder(folder / LOCK) in self._asked
 
     def is_ready(self, folder: Path) -> bool:
         """Whether the process answers /ping with 200."""
@@ -116,8 +118,8 @@ class Hosting:
 
     def ask(self, folder: Path, body: bytes, headers: Mapping[str, str]) -> Reply:
         """An answer of /invocations. Raises `OSError` if there is none."""
-        url = address(folder)
-        if url is None:
+        url = address(folder) if self.is_running(folder) else None
+        if url is None:  # an ended process's address may be another program's by now
             raise ConnectionError("the endpoint has no process")
         try:
             return _request(url, "POST", "/invocations", body, headers, seconds=ANSWER_SECONDS)
@@ -141,7 +143,7 @@ class Hosting:
     def stop(self, folder: Path) -> None:
         """Ask the process to end; it answers first what it has taken. To be called until it has:
         one that is only being started cannot be asked yet, and one that was asked is not again."""
-        pid = _holder(folder)
+        pid = processes.holder(folder / LOCK)
         if pid and pid not in self._asked:
             self._asked.add(pid)
             with suppress(ProcessLookupError):
@@ -155,8 +157,8 @@ class Hosting:
     def close(self) -> None:
         """Kill those of our processes that have not ended when they were asked to."""
         with self._mutex:
-            processes = list(self._ours.values())
-        for process in processes:
+            ours = list(self._ours.values())
+        for process in ours:
             process.kill()
             process.wait()
 
@@ -170,21 +172,6 @@ def address(folder: Path) -> str | None:
                     return match[1]
     except OSError:
         pass
-    return None
-
-
-def _holder(folder: Path) -> int | None:
-    """The process that holds the folder's lock; 0 if it is only being started."""
-    try:
-        descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return int(os.read(descriptor, 20) or b"0")
-    finally:
-        os.close(descriptor)
     return None
 
 

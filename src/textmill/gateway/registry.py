@@ -6,7 +6,6 @@ any moment finds every resource as it was after some answered request. One gatew
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import re
@@ -21,6 +20,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from textmill.errors import OutputError, UsageError
+from textmill.gateway.processes import taken
 from textmill.storage.local import LocalStore
 
 FORMAT = 1
@@ -162,14 +162,11 @@ def _file(resource: Resource) -> str:
 def _lock(folder: Path) -> int:
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = taken(folder / "lock")
     except OSError as error:
         raise OutputError(f"{folder} cannot be used: {error.strerror}") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
+    if descriptor is None:
         raise UsageError(
             f"another gateway works in {folder}", hint="stop it, or give another --state"
-        ) from None
+        )
     return descriptor

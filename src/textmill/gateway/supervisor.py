@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
@@ -13,8 +12,9 @@ from pathlib import Path
 
 import msgspec
 
+from textmill.gateway import processes
 from textmill.gateway.transform.work import STOP, Means
-from textmill.gateway.transform.worker import BUSY, holder
+from textmill.gateway.transform.worker import BUSY, LOCK
 
 _WORKER = "textmill.gateway.transform.worker"
 _OUTPUT = "worker.out"
@@ -40,7 +40,7 @@ class Supervisor:
                 del self._ours[folder]
                 if process.returncode != BUSY:
                     self._tries[folder] = self._tries.get(folder, 0) + 1
-        return holder(folder) is not None
+        return processes.holder(folder / LOCK) is not None
 
     def tries(self, folder: Path) -> int:
         """How many workers have ended there; with a verdict, one is all."""
@@ -48,15 +48,9 @@ class Supervisor:
 
     def start(self, folder: Path) -> None:
         """Start a worker. Raises `OSError` if the system starts no process."""
-        path = os.pathsep.join(entry or os.curdir for entry in sys.path)
         with (folder / _OUTPUT).open("ab") as output:
-            process = subprocess.Popen(  # noqa: S603  our own module
-                [sys.executable, "-P", "-m", _WORKER, str(folder)],
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                env={**os.environ, **self._environment, "PYTHONPATH": path},
+            process = processes.start(
+                _WORKER, folder, output, self._environment, stdin=subprocess.PIPE
             )
         with self._mutex:
             self._ours[folder] = process
@@ -75,7 +69,7 @@ class Supervisor:
             process = self._ours.get(folder)
         if process is not None:
             process.terminate()
-        elif pid := holder(folder):
+        elif pid := processes.holder(folder / LOCK):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
 
@@ -90,10 +84,10 @@ class Supervisor:
     def close(self, seconds: float = 10.0) -> None:
         """End our workers; their jobs go on when a gateway is started again."""
         with self._mutex:
-            processes = list(self._ours.values())
-        for process in processes:
+            ours = list(self._ours.values())
+        for process in ours:
             process.terminate()
-        for process in processes:
+        for process in ours:
             try:
                 process.wait(seconds)
             except subprocess.TimeoutExpired:

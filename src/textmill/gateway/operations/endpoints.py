@@ -6,7 +6,14 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from textmill.gateway.endpoints import CREATING, DELETING, FAILED, IN_SERVICE, UPDATING
+from textmill.gateway.endpoints import (
+    CREATING,
+    DELETING,
+    FAILED,
+    IN_SERVICE,
+    RECOVERING,
+    UPDATING,
+)
 from textmill.gateway.operations.common import create, find, listed
 from textmill.gateway.operations.models import container_of
 from textmill.gateway.plane import Call, Operation, Plane, moment
@@ -132,15 +139,8 @@ def invoke_endpoint(
     if found is None:
         message = f"Endpoint {name} of account {plane.account} not found."
         raise AwsError("ValidationError", message)
-    for member, why in _NOT_HERE.items():
-        if member in asked:
-            raise AwsError("ValidationError", f"{member}: {why} here")
     variant = (found.model or {}).get("variant", {}).get("VariantName", "AllTraffic")
-    if asked.get("TargetVariant", variant) != variant:
-        message = f"Variant {asked['TargetVariant']} not found for Request"
-        raise AwsError("ValidationError", message)
-    if found.status not in {IN_SERVICE, UPDATING}:
-        raise AwsError("ValidationError", f"Endpoint {name} is in status {found.status}.")
+    _check_call(found, variant, asked)
     sent = {header: asked[member] for member, header in _PASSED_ON.items() if member in asked}
     sent |= {name: headers[name] for name in _OF_TRIES if name in headers}
     try:
@@ -161,6 +161,19 @@ def invoke_endpoint(
         "InvokedProductionVariant": variant,
         "CustomAttributes": asked.get("CustomAttributes"),
     }
+
+
+def _check_call(endpoint: Resource, variant: str, asked: Mapping[str, Any]) -> None:
+    """Raise `AwsError` for a call that this endpoint does not answer, now or ever."""
+    for member, why in _NOT_HERE.items():
+        if member in asked:
+            raise AwsError("ValidationError", f"{member}: {why} here")
+    if asked.get("TargetVariant", variant) != variant:
+        message = f"Variant {asked['TargetVariant']} not found for Request"
+        raise AwsError("ValidationError", message)
+    if endpoint.status not in {IN_SERVICE, UPDATING, RECOVERING}:
+        message = f"Endpoint {endpoint.name} is in status {endpoint.status}."
+        raise AwsError("ValidationError", message)
 
 
 def _model_error(status: int, text: str, plane: Plane, endpoint: Resource) -> AwsError:

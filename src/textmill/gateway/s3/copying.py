@@ -80,10 +80,6 @@ def _check(headers: Mapping[str, str], found: Found) -> None:
         if name.startswith(_CONDITIONS) and not name.endswith("match"):
             raise AwsError("NotImplemented", f"{name[:60]} is not there in this S3", 501)
     etags = {name: headers.get(f"{_CONDITIONS}{name}") for name in ("match", "none-match")}
-    is_same = {name: etag is not None and _fits(etag, found) for name, etag in etags.items()}
+    is_same = {name: etag is not None and found.matches(etag) for name, etag in etags.items()}
     if (etags["match"] is not None and not is_same["match"]) or is_same["none-match"]:
         raise AwsError("PreconditionFailed", "At least one precondition did not hold", 412)
-
-
-def _fits(etag: str, found: Found) -> bool:
-    return etag == "*" or etag.strip('"') == found.note.etag

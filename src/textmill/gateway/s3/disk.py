@@ -56,6 +56,10 @@ class Found(Struct, frozen=True, kw_only=True):
         """When it was written."""
         return self.note.modified_ns / 1e9
 
+    def matches(self, etag: str) -> bool:
+        """Whether a condition's ETag is its; `*` is any object's."""
+        return etag == "*" or etag.strip('"') == self.note.etag
+
 
 class Condition(Struct, frozen=True):
     """What must hold for a write: the key is free, or its object has that ETag."""
@@ -95,10 +99,6 @@ class Disk:
         if not path.is_dir() or path.is_symlink():
             raise AwsError("NoSuchBucket", "The specified bucket does not exist", 404)
         return path
-
-    def has_bucket(self, name: str) -> bool:
-        """Whether there is one of that name."""
-        return (self.root / check_bucket(name)).is_dir()
 
     def make_bucket(self, name: str) -> None:
         """Idempotent, as in us-east-1."""
@@ -222,7 +222,7 @@ class Disk:
         if condition.if_match is not None:
             if there is None:
                 raise AwsError("NoSuchKey", "The specified key does not exist.", 404)
-            if condition.if_match.strip('"') != there.note.etag:
+            if not there.matches(condition.if_match):
                 raise failed
 
     def _make_way(self, path: Path, folder: Path) -> None:

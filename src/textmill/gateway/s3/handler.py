@@ -70,8 +70,7 @@ class S3:
         buckets = [
             {"Name": name, "CreationDate": listing.moment(made)} for name, made in disk.buckets()
         ]
-        owner = {"ID": "textmill", "DisplayName": "textmill"}
-        content = {"Owner": owner, "Buckets": {"Bucket": buckets}}
+        content = {"Owner": listing.OWNER, "Buckets": {"Bucket": buckets}}
         await _answer(request, xml.document("ListAllMyBucketsResult", content))
 
     async def _head_bucket(self, request: Request, disk: Disk) -> None:
@@ -135,9 +134,9 @@ class S3:
         if found is None:
             raise AwsError("NoSuchKey", "The specified key does not exist.", 404)
         headers = _object_headers(found)
-        if not _fits(request.head.headers, found):
+        if not found.matches(request.head.headers.get("if-match", "*")):
             raise AwsError("PreconditionFailed", "At least one precondition did not hold", 412)
-        if request.head.headers.get("if-none-match", "").strip('"') == found.note.etag:
+        if found.matches(request.head.headers.get("if-none-match", "")):
             await _answer(request, b"", headers, status=304)
             return
         span = _span(request.head.headers.get("range"), found.note.size)
@@ -373,11 +372,6 @@ def _object_headers(found: Found) -> dict[str, str]:
         "accept-ranges": "bytes",
         **{f"{_META}{name}": value for name, value in found.note.metadata.items()},
     }
-
-
-def _fits(headers: Mapping[str, str], found: Found) -> bool:
-    wanted = headers.get("if-match")
-    return wanted is None or wanted == "*" or wanted.strip('"') == found.note.etag
 
 
 def _span(text: str | None, size: int) -> tuple[int, int] | None:

@@ -45,14 +45,6 @@ def path_of(root: Path, key: str) -> Path:
     return root.joinpath(*parts)
 
 
-def key_of(root: Path, path: Path) -> str | None:
-    """The key of a file below `root`; None for one that no key has."""
-    parts = [part_of(name) for name in path.relative_to(root).parts]
-    key = "/".join(part for part in parts if part is not None)
-    fits = None not in parts and 0 < len(key.encode()) <= MAX_KEY_BYTES
-    return key if fits else None
-
-
 def part_of(name: str) -> str | None:
     """The part of a key that a file or folder of that name stands for; None for one of no key."""
     try:

@@ -15,6 +15,7 @@ from textmill.gateway.s3.disk import Disk, Note
 from textmill.gateway.wire.faults import AwsError
 
 MAX_KEYS = 1000
+OWNER = {"ID": "textmill", "DisplayName": "textmill"}
 PARAMETERS = (
     *("list-type", "prefix", "delimiter", "max-keys", "encoding-type", "fetch-owner", "x-id"),
     *("start-after", "continuation-token", "marker"),

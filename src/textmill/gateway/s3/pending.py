@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from textmill.gateway.s3 import xml
-from textmill.gateway.s3.listing import encoder, moment, number
+from textmill.gateway.s3.listing import OWNER, encoder, moment, number
 from textmill.gateway.s3.multipart import Uploads
 
 MOST = 1000
@@ -17,7 +17,6 @@ OF_UPLOADS = (
     "x-id",
 )
 OF_PARTS = ("uploadId", "max-parts", "part-number-marker", "x-id")
-_OWNER = {"ID": "textmill", "DisplayName": "textmill"}
 
 
 def uploads_page(uploads: Uploads, bucket: str, fields: Mapping[str, str]) -> bytes:
@@ -51,8 +50,8 @@ def uploads_page(uploads: Uploads, bucket: str, fields: Mapping[str, str]) -> by
             {
                 "Key": shown(one.key),
                 "UploadId": one.id,
-                "Initiator": _OWNER,
-                "Owner": _OWNER,
+                "Initiator": OWNER,
+                "Owner": OWNER,
                 "StorageClass": "STANDARD",
                 "Initiated": moment(one.begun),
             }
@@ -74,8 +73,8 @@ def parts_page(uploads: Uploads, bucket: str, key: str, fields: Mapping[str, str
         "Bucket": bucket,
         "Key": key,
         "UploadId": fields["uploadId"],
-        "Initiator": _OWNER,
-        "Owner": _OWNER,
+        "Initiator": OWNER,
+        "Owner": OWNER,
         "StorageClass": "STANDARD",
         "PartNumberMarker": after,
         "NextPartNumberMarker": page[-1].number if is_cut else None,

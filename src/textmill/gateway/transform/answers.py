@@ -27,6 +27,14 @@ ENGINES_FAULT = frozenset(
     {ErrorCode.OOM, ErrorCode.ENGINE_ERROR, ErrorCode.TIMEOUT, ErrorCode.CRASHED}
 )
 
+_ADVICE = {
+    ErrorCode.TIMEOUT: "allow more with ModelClientConfig's InvocationsTimeoutInSeconds (3600 at"
+    " most), or less work with max_new_tokens",
+    ErrorCode.TOO_LONG: "shorten the text",
+    ErrorCode.CRASHED: "create the job again to try it once more",
+}
+"""What who makes requests can do where `textmill run` names a flag."""
+
 
 class Problem(Struct, frozen=True, kw_only=True):
     """A record without a result. id: as JSON, if it could be read."""
@@ -159,7 +167,7 @@ class Assembler:
     def _row(self, staged: Staged, file: str, number: int, line: bytes) -> bytes | Problem:
         found = self._results.take(file, number)
         if isinstance(found, _Error):
-            code, message = found.code, found.message
+            code, message = found.code, _advised(found.code, found.message)
         else:
             try:
                 return self._answer(line.strip(), found)
@@ -221,6 +229,12 @@ def _reprs(output: JsonText) -> bytes:
     value: Any = json.loads(output)
     records = value if isinstance(value, list) else [value]
     return "\n".join(map(repr, records)).encode("utf-8", "backslashreplace")
+
+
+def _advised(code: ErrorCode, message: str) -> str:
+    """A native message; where it ends with a flag to set, with a request's way out instead."""
+    what, _, advice = message.rpartition("; ")
+    return f"{what}; {_ADVICE[code]}" if what and "--" in advice and code in _ADVICE else message
 
 
 def _refused(staged: Staged, one: Refused) -> Problem:

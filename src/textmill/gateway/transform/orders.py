@@ -80,6 +80,7 @@ class Order(Struct, frozen=True, kw_only=True):
     output_filter: str | None
     on_error: OnError
     at_once: int = 1
+    instances: int = 1
 
     @property
     def settings(self) -> str:
@@ -90,11 +91,6 @@ class Order(Struct, frozen=True, kw_only=True):
             f"MaxConcurrentTransforms={self.at_once}, MaxPayloadInMB={size},"
             f" BatchStrategy={strategy}"
         )
-
-    @property
-    def processes_data(self) -> bool:
-        """Whether answers are joined or filtered record by record."""
-        return self.join or self.output_filter is not None
 
 
 def order_of(
@@ -130,6 +126,7 @@ def order_of(
         output_filter=filters.get("OutputFilter"),
         on_error=_on_error(environment.get(ERROR_POLICY, OnError.FAIL)),
         at_once=job.get("MaxConcurrentTransforms") or 1,
+        instances=job["TransformResources"]["InstanceCount"],
     )
 
 

@@ -28,7 +28,13 @@ from textmill.storage.decompress import GZIP_MAGIC, ZSTD_MAGIC, Stored, decompre
 from textmill.storage.objects import ObjectStore
 from textmill.storage.opening import is_url, manifest_names, open_store
 
-STAGED = "staged.json"
+STAGED, INPUTS = "staged.json", "inputs/"
+ROW_BYTES = 200
+"""What a row takes beside its text: its result, and what is known about it."""
+
+MAX_REFUSED = 1_000_000
+"""Records of one object; each is held in memory."""
+
 _MEBIBYTE = 1 << 20
 _WHITE = b" \t\r\n"
 
@@ -103,15 +109,36 @@ def _from_manifest(uri: str, options: StoreOptions) -> list[InputObject]:
     return [InputObject(url, url[skip:]) for url in urls]
 
 
-def stage(
-    order: Order, objects: list[InputObject], store: Store, options: StoreOptions
-) -> list[Staged]:
-    """Copy objects into `store`; the list of them comes last: once it is there, all is whole.
+class Room:
+    """Where a job's copies go: into `store`, as long as there is room.
 
-    Raises `InputError` if the store is out of reach. An object that cannot be read is a value.
+    max_bytes: what text may take there, and `ROW_BYTES` for each of its lines.
     """
-    found = [_stage(order, one, n, store, options) for n, one in enumerate(objects)]
-    store.replace(STAGED, msgspec.json.encode(found))
+
+    def __init__(self, store: Store, max_bytes: int) -> None:
+        self.store, self.max_bytes, self.taken = store, max_bytes, 0
+
+    def take(self, text: bytes, url: str) -> None:
+        """Take it for a piece of an object. Raises `InputError` if there is no more."""
+        self.taken += len(text) + ROW_BYTES * text.count(b"\n")
+        if self.taken > self.max_bytes:
+            raise InputError(
+                f"{url} does not fit: a job's objects may take {self.max_bytes:,} bytes here,"
+                " half of the free disk; split the object over several jobs, or start the gateway"
+                " with its --state on a larger disk"
+            )
+
+
+def stage(
+    order: Order, objects: list[InputObject], room: Room, options: StoreOptions
+) -> list[Staged]:
+    """Copy objects into a store; the list of them comes last: once it is there, all is whole.
+
+    Raises `InputError` if the store is out of reach. An object that cannot be read, or for which
+    there is no room, is a value.
+    """
+    found = [_stage(order, one, n, room, options) for n, one in enumerate(objects)]
+    room.store.replace(STAGED, msgspec.json.encode(found))
     return found
 
 
@@ -122,16 +149,17 @@ def staged(store: Store) -> list[Staged] | None:
 
 
 def _stage(
-    order: Order, one: InputObject, number: int, store: Store, options: StoreOptions
+    order: Order, one: InputObject, number: int, room: Room, options: StoreOptions
 ) -> Staged:
     source, key = open_store(one.url, options)
-    name = f"inputs/{number:06d}.jsonl"
+    store, taken_before = room.store, room.taken
+    name = f"{INPUTS}{number:06d}.jsonl"
     refused: list[Refused] = []
     limit = order.max_payload_bytes if order.split else 0
     target = store.target(name)
     try:
         with closing(source.open(key)) as stream:
-            text = _text(order, Stored(cast(BinaryIO, stream)), one.url)
+            text = _text(order, Stored(cast(BinaryIO, stream)), one.url, room)
             sizes = _WRITERS[_way(order)](order, text, target, refused)
             multi_record = order.multi_record or not order.split
             requests = list(pack(sizes, max_bytes=limit, multi_record=multi_record))
@@ -140,6 +168,7 @@ def _stage(
     except InputError as error:
         if may_pass(error):
             raise
+        room.taken = taken_before
         store.replace(name, b"")
         return Staged(
             url=one.url, relative=one.relative, name=name, requests=[], unreadable=error.message
@@ -167,20 +196,26 @@ def may_pass(error: TextmillError) -> bool:
 
 
 class _Text:
-    """An object's text, in `read`s of any size."""
+    """An object's text, in `read`s of any size, as far as there is room for it."""
 
-    def __init__(self, read: Callable[[int], bytes]) -> None:
-        self.read = read
+    def __init__(self, read: Callable[[int], bytes], url: str, room: Room) -> None:
+        self._read, self.url, self._room = read, url, room
+
+    def read(self, size: int) -> bytes:
+        """The next piece; empty at the end. Raises `InputError`."""
+        data = self._read(size)
+        self._room.take(data, self.url)
+        return data
 
 
-def _text(order: Order, stored: Stored, url: str) -> _Text:
+def _text(order: Order, stored: Stored, url: str, room: Room) -> _Text:
     """What stands in an object. CompressionType alone says whether it is compressed."""
     is_gzip = stored.magic.startswith(GZIP_MAGIC)
     if order.gzip and not is_gzip:
         raise InputError(f"{url} is not gzipped, though CompressionType is Gzip")
     if not order.gzip and (is_gzip or stored.magic == ZSTD_MAGIC):
         raise InputError(f"{url} is compressed, though CompressionType is None")
-    return _Text((decompressed(stored, url) if order.gzip else stored).read)
+    return _Text((decompressed(stored, url) if order.gzip else stored).read, url, room)
 
 
 def _way(order: Order) -> str:
@@ -210,7 +245,7 @@ def _each_line(
     limit = order.max_payload_bytes if order.split else 0
     for chunk in read_lines(text, max_line_bytes=min(limit or MAX_LINE_BYTES, MAX_LINE_BYTES)):
         if isinstance(chunk, LongLine):
-            refused.append(_too_large(chunk.number, chunk.size_bytes, limit))
+            _refuse(_too_large(chunk.number, chunk.size_bytes, limit), text, refused)
             target.write(b"\n")
             yield chunk.size_bytes
             continue
@@ -219,11 +254,22 @@ def _each_line(
                 try:
                     target.write(record(line) + b"\n")
                 except UnicodeDecodeError as error:
-                    refused.append(Refused(number, ErrorCode.BAD_JSON, f"no UTF-8: {error.reason}"))
+                    bad = Refused(number, ErrorCode.BAD_JSON, f"no UTF-8: {error.reason}")
+                    _refuse(bad, text, refused)
                     target.write(b"\n")
                 yield len(line) + 1
             else:
                 target.write(b"\n")
+
+
+def _refuse(one: Refused, text: _Text, refused: list[Refused]) -> None:
+    """Note a record that never comes to the model. Raises `InputError` if they are too many."""
+    refused.append(one)
+    if len(refused) > MAX_REFUSED:
+        raise InputError(
+            f"{text.url}: over {MAX_REFUSED:,} of its records cannot be read, the first at line"
+            f" {refused[0].line}: {refused[0].message}"
+        )
 
 
 def _whole(order: Order, text: _Text, target: Target, refused: list[Refused]) -> Iterator[int]:

@@ -12,6 +12,7 @@ FOLDER/verdict.json  how it ended, written last
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +27,9 @@ from textmill.gateway.transform.modeldata import fetch_model
 from textmill.gateway.transform.orders import Order
 from textmill.gateway.transform.publishing import NATIVE, Losses, Publisher
 from textmill.gateway.transform.staging import (
+    INPUTS,
     STAGED,
+    Room,
     Staged,
     find_objects,
     may_pass,
@@ -47,6 +50,10 @@ _ID_IS_USED = "columns not used: id"
 _ANY_NUMBER = "100%"
 """Of rows may be bad, whatever they are: they cost their own objects, and no other."""
 
+_ONE_MACHINE = (
+    "every instance is this machine, and one process computes all requests together:"
+    " InstanceCount and MaxConcurrentTransforms change neither results nor speed"
+)
 _MAX_REASON = 1024
 _PROGRESS_SECONDS = 10.0
 _STORE_PATIENCE_SECONDS = 60.0
@@ -126,13 +133,20 @@ class Work:
     def _staged(self) -> list[Staged]:
         found = staged(self._store)
         if found is None:
-            objects = find_objects(self._order, self._options)
-            found = stage(self._order, objects, self._store, self._options)
+            found = self._stage()
         self._log.write(self._order.settings)
+        if self._order.instances > 1 or self._order.at_once > 1:
+            self._log.write(_ONE_MACHINE)
         requests = sum(len(one.requests) for one in found)
         rows = sum(one.rows for one in found)
         self._log.write(f"{len(found)} objects, {rows} records in {requests} requests")
         return found
+
+    def _stage(self) -> list[Staged]:
+        objects = find_objects(self._order, self._options)
+        self._store.clear(INPUTS)  # an earlier worker's, which was killed
+        room = Room(self._store, shutil.disk_usage(self.folder).free // 2)
+        return stage(self._order, objects, room, self._options)
 
     def _run(self, objects: list[Staged]) -> None:
         """Compute all records; those that the engine failed on are tried again."""
@@ -194,7 +208,7 @@ class Work:
 def tidy(folder: Path) -> None:
     """Remove what a job that has ended does not need any more: copies, results, a model's data."""
     store = LocalStore(folder)
-    for below in ("inputs/", "model/", f"{NATIVE}.job/"):
+    for below in (INPUTS, "model/", f"{NATIVE}.job/"):
         store.clear(below)
     for name in (*store.names("native"), *store.names("model")):
         store.remove(name)

@@ -7,7 +7,6 @@ once: with a verdict if the job was asked to stop, else so that another worker g
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from textmill.errors import TextmillError
+from textmill.gateway.processes import taken
 from textmill.gateway.transform.work import STOP, Means, Work
 
 LOCK = "worker.lock"
@@ -26,8 +26,10 @@ def main(folder: Path) -> int:
     """Work on the job in `folder`; its exit code tells whether there is a verdict."""
     signal.signal(signal.SIGTERM, _interrupt)
     means = msgspec.json.decode(sys.stdin.buffer.read(), type=Means)
-    if not hold(folder):
+    lock = taken(folder / LOCK)
+    if lock is None:
         return BUSY
+    os.write(lock, b"%d" % os.getpid())
     work = Work(folder, means)
     try:
         try:
@@ -40,33 +42,6 @@ def main(folder: Path) -> int:
         sys.stderr.write(f"{error}\n")
         return LATER
     return DONE
-
-
-def hold(folder: Path) -> bool:
-    """Take the folder's lock until this process ends; False if another has it."""
-    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, b"%d" % os.getpid())
-    return True
-
-
-def holder(folder: Path) -> int | None:
-    """The process that works in the folder now; 0 if it has not yet said which it is."""
-    try:
-        descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return int(os.read(descriptor, 20) or b"0")
-    finally:
-        os.close(descriptor)
-    return None
 
 
 def _interrupt(*_: object) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -54,20 +53,3 @@ _JAVA = (
     (r"\p{L}\p{Z}\p{N}", r"\w\s"),
     (r"\z", r"\Z"),
 )
-
-
-def shapes_of(shape: Shape, seen: set[str] | None = None) -> Iterator[Shape]:
-    """A shape and all that are in it, each once."""
-    seen = set() if seen is None else seen
-    if shape is None or shape.name in seen:
-        return
-    seen.add(shape.name)
-    yield shape
-    if shape.type_name == "structure":
-        for member in shape.members.values():
-            yield from shapes_of(member, seen)
-    elif shape.type_name == "list":
-        yield from shapes_of(shape.member, seen)
-    elif shape.type_name == "map":
-        yield from shapes_of(shape.key, seen)
-        yield from shapes_of(shape.value, seen)
