@@ -156,3 +156,38 @@ def test_what_failed_is_told_by_the_id_that_was_named(tmp_path):
     )
     assert ran.code == 0, ran.err
     assert "the server was away" in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said", "advice"),
+    [
+        ((".", "r.jsonl"), ". cannot be read: is a directory", "name a file in it"),
+        (("p.jsonl", "folder"), "the folder folder has no Parquet files", "name a file in it"),
+        (
+            ("p.jsonl", "r.jsonl", "--pred", "text", "--baseline", "b.jsonl"),
+            'b.jsonl, line 1: no field "text"',
+            "name the right one with --baseline-pred",
+        ),
+        (
+            ("p.jsonl", "r.jsonl", "--report", "-"),
+            "a report is a file, and goes to no standard output",
+            "--report report.html",
+        ),
+        (
+            ("hf://datasets/a/b", "r.jsonl"),
+            "is on a hub, where only references may be",
+            "name a file of predictions on this machine",
+        ),
+    ],
+)
+def test_what_cannot_be_read_is_told_with_what_helps(tmp_path, arguments, said, advice):
+    write_lines(tmp_path / "p.jsonl", {"id": 1, "text": "a"})
+    write_lines(tmp_path / "b.jsonl", {"id": 1, "out": "a"})
+    write_lines(tmp_path / "r.jsonl", {"id": 1, "ref": "a"})
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "r.jsonl").write_bytes(b"")
+    ran = textmill("score", *arguments, cwd=tmp_path)
+    assert ran.code == 2
+    first, hint = ran.err.splitlines()
+    assert said in first
+    assert advice in hint

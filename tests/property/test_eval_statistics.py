@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import itertools
 import random
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer
 from rouge_score.scoring import BootstrapAggregator
 
-from support.evaluation import cnn_dailymail_like, demo, mutated
+import textmill
+from support.evaluation import cnn_dailymail_like, demo, mutated, write_rows
+from textmill import Scores
 from textmill.evaluation.base import ROUGE_TYPES, Block
 from textmill.evaluation.resampling import (
     MIN_RECORDS,
@@ -20,6 +24,7 @@ from textmill.evaluation.resampling import (
     bootstrap_p,
     bootstrap_sums,
     bounds,
+    bounds_of_difference,
     median_of_bootstrap,
     randomisation_p,
     swapped_sums,
@@ -65,16 +70,30 @@ def test_95_percent_intervals_of_a_ratio_and_of_a_difference_cover_too() -> None
     covered = np.zeros(2)
     for seed in range(2000):
         rows = np.stack([rng.poisson(45, 60), rng.poisson(50, 60)], axis=1) + 1.0
-        sums = bootstrap_sums({"m": rows}, Draws(seed=seed))["m"]
-        for at, (drawn, truth) in enumerate(
-            [(sums[:, 0] / sums[:, 1], 46 / 51), ((sums[:, 0] - sums[:, 1]) / 60, -5)]
-        ):
-            low, high = bounds(drawn, 60)
-            covered[at] += low <= truth <= high
+        ours, theirs = bootstrap_sums({"m": rows}, Draws(seed=seed))["m"].T
+        low, high = bounds(ours / theirs, 60)
+        covered[0] += low <= 46 / 51 <= high
+        observed = float(np.mean(rows[:, 0] - rows[:, 1]))
+        low, high = bounds_of_difference(observed, (ours - theirs) / 60, 60)
+        covered[1] += low <= -5 <= high
     assert all((covered >= 0.93 * 2000) & (covered <= 0.97 * 2000))
 
 
+@pytest.mark.parametrize("records", [MIN_RECORDS, 20, 40])
+def test_few_records_of_systems_that_are_alike_are_seldom_told_apart(records: int) -> None:
+    """Half of the records tie, as those of one model with two settings do; 1,500 slices."""
+    rng = np.random.default_rng(4)
+    apart = 0
+    for seed in range(1500):
+        difference = rng.normal(0, 0.2, records) * (rng.random(records) < 0.45)
+        drawn = mean_draws(difference, seed)
+        low, high = bounds_of_difference(float(difference.mean()), drawn, records)
+        apart += low > 0 or high < 0
+    assert 0.01 < apart / 1500 <= 0.055
+
+
 def test_too_few_records_have_no_interval() -> None:
+    assert bounds_of_difference(0.5, np.arange(1000.0), MIN_RECORDS - 1) == (None, None)
     assert bounds(np.arange(1000.0), MIN_RECORDS - 1) == (None, None)
     assert bounds(None, 100) == (None, None)
 
@@ -141,21 +160,64 @@ def test_a_large_difference_has_the_smallest_p_that_the_draws_allow() -> None:
 
 
 @settings(deadline=None, max_examples=40)
+@given(st.lists(st.tuples(*[st.floats(0, 1, width=16)] * 2), min_size=1, max_size=30))
+def test_draws_do_not_depend_on_other_metrics(rows: list[tuple[float, float]]) -> None:
+    draws = Draws(samples=20, trials=20)
+    found = np.array(rows)
+    for sums in (bootstrap_sums, swapped_sums):
+        alone = sums({"m": found}, draws)["m"]
+        with_other = sums({"a": found[:, :1], "m": found}, draws)["m"]
+        np.testing.assert_allclose(alone, with_other, rtol=1e-12)
+
+
+TEXTS = ("a b c d", "a b", "x", "", "a b c d a b c d", None)
+
+
+@settings(deadline=None, max_examples=25)
 @given(
-    st.lists(st.tuples(*[st.floats(0, 1, width=16)] * 2), min_size=1, max_size=30),
+    st.lists(st.tuples(*[st.sampled_from(TEXTS)] * 2), min_size=12, max_size=30).filter(
+        lambda rows: any(one for one, _ in rows) and any(other for _, other in rows)
+    ),
+    st.sampled_from(["zero", "skip"]),
     st.randoms(),
 )
-def test_draws_depend_neither_on_the_order_of_records_nor_on_other_metrics(
-    rows: list[tuple[float, float]], rng: random.Random
+def test_neither_the_order_of_records_nor_which_is_the_baseline_decides(
+    rows: list[tuple[str | None, str | None]], missing: str, rng: random.Random
 ) -> None:
-    draws = Draws(samples=20, trials=20)
-    first = np.array(rows)
-    rng.shuffle(rows)
-    shuffled = np.array(rows)
-    for sums in (bootstrap_sums, swapped_sums):
-        alone = sums({"m": first}, draws)["m"]
-        with_other = sums({"a": shuffled[:, :1], "m": shuffled}, draws)["m"]
-        np.testing.assert_allclose(alone, with_other, rtol=1e-12)
+    """Exchanged, the same p and the mirrored interval; in another order, the same numbers."""
+    assume(missing == "zero" or any(one and other for one, other in rows))
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder, name) for name in ("ours.jsonl", "theirs.jsonl", "wanted.jsonl")]
+
+        def write(order: list[int]) -> None:
+            for side in (0, 1):
+                said = [(at, rows[at][side]) for at in order if rows[at][side] is not None]
+                write_rows(paths[side], [{"id": at, "text": text} for at, text in said])
+            write_rows(paths[2], [{"id": at, "ref": "a b c d"} for at in order])
+
+        def scored(ours: int, theirs: int) -> Scores:
+            return textmill.score(
+                paths[ours], paths[2], baseline=paths[theirs], missing=missing, samples=100
+            )
+
+        write(list(range(len(rows))))
+        there, back = scored(0, 1), scored(1, 0)
+        write(rng.sample(range(len(rows)), len(rows)))
+        again = scored(0, 1)
+    assert again.scores == there.scores
+    for one, other, same in zip(
+        there.baseline.comparisons,
+        back.baseline.comparisons,
+        again.baseline.comparisons,
+        strict=True,
+    ):
+        assert one.p_randomisation == other.p_randomisation == same.p_randomisation
+        assert one.p_bootstrap == other.p_bootstrap == same.p_bootstrap
+        assert (one.difference, one.low, one.high) == (same.difference, same.low, same.high)
+        assert one.difference == -other.difference
+        if one.low is not None:
+            mirrored = (-other.high, -other.low)
+            assert (one.low, one.high) == pytest.approx(mirrored, rel=1e-9, abs=1e-15)
 
 
 def test_every_set_drawn_has_as_many_records() -> None:

@@ -90,7 +90,7 @@ def test_n_never_changes_silently(
         write_rows(tmp_path / "wanted.jsonl", ({"id": key, "ref": f"a {key}"} for key in wanted)),
     )
     try:
-        scores = score(*paths, ref="ref", missing=missing, baseline=paths[0], samples=20)
+        scores = score(*paths, ref="ref", missing=missing, baseline=paths[0], samples=100)
     except InputError as error:
         assert re.search("none of its ids|nothing to score", str(error))  # noqa: PT017
         return
@@ -102,7 +102,12 @@ def test_n_never_changes_silently(
     assert counts.missing == len(wanted - answered)
     assert counts.scored + counts.failed + counts.duplicate == len(answered)
     n = counts.pairs if missing == "zero" else counts.scored
-    assert {one.n for one in (*scores.scores, *scores.baseline.comparisons)} == {n}
+    assert {one.n for one in scores.scores} == {n}
+    compared = {one.name: one.n for one in scores.baseline.comparisons}
+    both = compared.pop("repetition")
+    assert (set(compared.values()), both) == ({n}, counts.scored)
+    said = any(one.startswith("repetition is compared over") for one in scores.baseline.notes)
+    assert said == (both != n)
     assert sum(one.n for one in scores.slices) == n
     assert len(scores.records) == counts.pairs
     numbers = json.dumps([scores.as_dict(), scores.records.table()])
@@ -175,7 +180,7 @@ def test_scores_are_reached_by_name_and_carry_their_signature(two: tuple[Path, P
     assert (scores.rougeL.precision, scores.rougeLsum.recall) == (0.5, 0.5)
     assert scores.rougeL.signature == (
         "rougeL|stem:no|tok:rouge-score|refs:1|missing:zero|mean:exact"
-        f"|ci:bootstrap-1000-seed-12345|v:{textmill.__version__}"
+        f"|ci:no|v:{textmill.__version__}"
     )
     assert (scores.pred, scores.ref) == ("generated_texts", "ref")
     assert scores.notes == ("1 prediction holds several texts; the first was scored.",)

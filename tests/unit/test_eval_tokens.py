@@ -12,7 +12,7 @@ from textmill import score
 from textmill.errors import ParameterError
 from textmill.evaluation.base import ROUGE_TYPES
 from textmill.evaluation.rouge import Rouge
-from textmill.evaluation.tokens import TOKENIZERS, folded, is_foreign, tokenizer, tokenizer_label
+from textmill.evaluation.tokens import TOKENIZERS, folded, is_misread, tokenizer, tokenizer_label
 
 CASES = {
     "latin with accents": ("Café crème, naïve_x", "café crème naïve x"),
@@ -111,8 +111,24 @@ def test_an_unknown_tokenizer_is_refused_before_anything_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("texts", "foreign"),
-    [(["猫"], True), (["猫", "a cat"], False), ([" ", ""], False), (["7"], False)],
+    ("name", "text", "misread"),
+    [
+        ("rouge-score", "猫", True),
+        ("rouge-score", "GPT模型在大多数任务上都很好", True),
+        ("rouge-score", "…!", True),
+        ("rouge-score", "7", False),
+        ("rouge-score", "the Müller café", False),
+        ("rouge-score", "a word of Thai, ไทย, in a whole English sentence", False),
+        ("unicode", "猫在垫子上坐着。", True),
+        ("unicode", "แมวนั่งบนเสื่อ", True),
+        ("unicode", "고양이가 매트 위에 앉아 있다", False),
+        ("unicode", "кот сидит на коврике", False),
+        ("unicode", "猫 在 垫子 上", False),
+        ("unicode", "the firm 北京市海淀区 of which a longer English sentence speaks", False),
+        ("cjk", "猫在垫子上坐着。", False),
+    ],
 )
-def test_foreign_is_text_without_a_word_of_ascii(texts: list[str], foreign: bool) -> None:
-    assert is_foreign(texts) == foreign
+def test_a_text_is_misread_where_a_fifth_of_its_letters_make_no_words(
+    name: str, text: str, misread: bool
+) -> None:
+    assert is_misread(text, name) == misread

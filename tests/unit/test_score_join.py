@@ -335,11 +335,18 @@ REFUSALS: dict[str, tuple[list[Any], list[Any], dict[str, str], str]] = {
         r'line 201: field "n" has more than 200 different values',
     ),
     "no id in common": (
-        [{"id": "1", "text": "p"}],
+        [{"id": "x", "text": "p"}],
         R,
         {},
-        r'predict\.jsonl: none of its ids is in .*ref\.jsonl; for example "1" here and 1 there\n.*'
-        r"--on PREDID=REFID; the number 1 and the text \"1\" are different ids",
+        r'predict\.jsonl: none of its ids is in .*ref\.jsonl; for example "x" here and 1 there\n.*'
+        r"--on PREDID=REFID",
+    ),
+    "ids of another type": (
+        [{"id": "x", "text": "p"}, {"id": "01", "text": "p"}],
+        R,
+        {},
+        r'predict\.jsonl: none of its ids is in .*ref\.jsonl; for example "01" here and 1 there\n.*'
+        r"these are different ids; write them alike in both files",
     ),
     "an id that JSON cannot hold": (
         [b"{'id': {1, 2}, 'text': 'a'}"],

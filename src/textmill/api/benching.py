@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from textmill.errors import OutputError, UsageError
+from textmill.api.pages import write_page
+from textmill.errors import UsageError
 from textmill.serving.load.arrivals import Stage, Sweep, best
 from textmill.serving.load.dialects import detect
 from textmill.serving.load.drive import Driver
@@ -18,6 +20,7 @@ from textmill.serving.load.report import page, summary
 from textmill.serving.load.texts import made_up, read_texts
 from textmill.storage.keys import read_key_file
 
+_HOST_AND_PORT = re.compile(r"[\w.-]+:\d+(/.*)?|localhost(/.*)?")
 _LEAST_SECONDS, _MOST_SECONDS = 0.2, 3600.0
 
 
@@ -46,11 +49,7 @@ class Bench(Struct, frozen=True, kw_only=True):
 
     def write_report(self, path: str | Path) -> None:
         """Write one HTML page. Raises `OutputError`."""
-        try:
-            text = page(self.url, self.stages, self.slo, self.alone)
-            Path(path).write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise OutputError(f"{path} cannot be written: {error}") from error
+        write_page(path, page(self.url, self.stages, self.slo, self.alone))
 
 
 def bench(
@@ -86,6 +85,8 @@ def bench(
         raise UsageError(f"duration={duration}: must be {_LEAST_SECONDS} to {_MOST_SECONDS:g} s")
     if rate is not None and not 0 < rate <= 100_000:
         raise UsageError(f"rate={rate}: must be calls a second, more than 0")
+    if not 0 < timeout <= _MOST_SECONDS:
+        raise UsageError(f"timeout={timeout}: must be seconds, more than 0")
     texts = made_up(seed) if data is None else read_texts(Path(data), prompt)
     with _served(target, seconds) as url:
         alone, stages = asyncio.run(
@@ -140,6 +141,10 @@ def _served(target: str, slo: float | None) -> Iterator[str]:
     if target.startswith(("http://", "https://")):
         yield target
         return
+    if _HOST_AND_PORT.fullmatch(target) and not Path(target).exists():
+        raise UsageError(
+            f"{target} is no model", hint=f"the address of a server is http://{target}"
+        )
     from textmill.serving.load.process import served
 
     with served(target, slo) as url:

@@ -9,7 +9,7 @@ from pathlib import Path
 from textmill.errors import OutputError
 from textmill.html.document import HEAD_BYTES, is_ours
 from textmill.storage.atomic import AtomicFile, write_atomic
-from textmill.storage.base import input_errors
+from textmill.storage.base import STANDARD_INPUT, input_errors
 from textmill.storage.opening import is_url
 
 
@@ -21,6 +21,11 @@ def check_page(path: str | Path, others: Iterable[str | Path] = ()) -> None:
     """
     if is_url(str(path)):
         raise OutputError(f"{path}: a report is written to this machine", hint="name a local file")
+    if str(path) in (STANDARD_INPUT, "/dev/stdin"):  # what a lone dash is on the command line
+        raise OutputError(
+            "a report is a file, and goes to no standard output",
+            hint="name it, as in --report report.html",
+        )
     AtomicFile(str(path)).discard()
     taken = {os.path.realpath(one) for one in map(str, others) if not is_url(one)}
     if os.path.realpath(path) in taken or not _is_free(Path(path)):

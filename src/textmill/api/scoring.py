@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from textmill.api.score_report import score_report
 from textmill.catalog.datasets import expand_folder, fetch_dataset, is_dataset
 from textmill.catalog.fetch import Transfer
 from textmill.catalog.hub import Hub
-from textmill.errors import InputError
+from textmill.errors import InputError, UsageError
 from textmill.evaluation.files import Files, RowFile, refuse_pipes_named_twice
 from textmill.evaluation.options import (
     HOW,
@@ -30,6 +31,7 @@ from textmill.evaluation.results import Scores
 from textmill.evaluation.score import evaluate
 from textmill.settings import read_settings
 from textmill.storage.opening import is_url
+from textmill.words import kind_of, written
 
 FLAGS = {"metrics": "metric"}
 """The flags whose names differ from the options'."""
@@ -83,7 +85,8 @@ def score(
     missing: references without a prediction count as 0 (zero), are left out (skip), or refused
         (fail).
     mean: exact, or bootstrap-median, which is what `evaluate` gives for ROUGE.
-    samples: how often the records are drawn again for intervals; 0 for none. seed: of the draws.
+    samples: how often the records are drawn again for intervals, 100 to 1,000,000; 0 for none.
+    seed: of the draws.
     report: an HTML page to write: one file that needs no network.
     offline, home, on_transfer: as in `run`.
 
@@ -91,19 +94,20 @@ def score(
     cannot be, `OutputError` where the report cannot be written, and `UsageError` where a metric
     needs a library that is not installed.
     """
-    given = [references] if isinstance(references, str | Path) else list(references)
-    _refuse_stores([predictions, *([baseline] if baseline else []), *given])
-    if report:
+    given = [references] if isinstance(references, str | Path) else references
+    answers = [predictions] if baseline is None else [predictions, baseline]
+    _refuse_other_than_paths([*answers, *([] if report is None else [report])], given)
+    _refuse_stores([*answers, *given])
+    _refuse_data_sets(answers)
+    if report is not None:
         check_page(report)
     files = Files(
         RowFile(predictions),
-        RowFile(baseline) if baseline else None,
+        None if baseline is None else RowFile(baseline),
         _on_this_machine(given, offline=offline, home=home, on_transfer=on_transfer),
     )
     refuse_pipes_named_twice(files.all())
-    sides = Sides(
-        on=on, pred=pred, baseline_pred=baseline_pred, ref=ref, source=source, by=tuple(by)
-    )
+    sides = Sides(on=on, pred=pred, baseline_pred=baseline_pred, ref=ref, source=source, by=by)
     how = How(
         metrics=metrics,
         stemmer=stemmer,
@@ -115,7 +119,7 @@ def score(
     )
     scores = evaluate(files, sides=sides, how=how)
     scores = msgspec.structs.replace(scores, references=", ".join(map(str, given)))
-    if report:
+    if report is not None:
         named = ["score", str(predictions), *map(str, given)]
         flags = {**beyond_default(sides), **beyond_default(how), "baseline": baseline}
         again = _command_line(named, {**flags, "report": report})
@@ -152,8 +156,24 @@ def _on_this_machine(
             there = home or read_settings().home
             files += fetch_dataset(one, home=there, hub=hub, progress=on_transfer).files
         else:
-            files += expand_folder(Path(one)) if Path(one).is_dir() else [one]
+            files += _parquet_in(Path(one)) if Path(one).is_dir() else [one]
     return [RowFile(one) for one in files]
+
+
+def _parquet_in(folder: Path) -> list[Path]:
+    try:
+        return expand_folder(folder)
+    except InputError as error:  # a glob, which it advises, is for jobs
+        raise InputError(error.message, hint="name a file in it") from error
+
+
+def _refuse_other_than_paths(paths: Sequence[object], references: object) -> None:
+    for one in paths:
+        if not isinstance(one, str | Path):
+            raise UsageError(f"{written(one)} is {kind_of(one)}, not a path")
+    given = references if isinstance(references, Sequence) else ()
+    if not given or not all(isinstance(one, str | Path) for one in given):
+        raise UsageError(f"references={written(references)}: must be a path, or a list of paths")
 
 
 def _refuse_stores(files: Sequence[Path | str]) -> None:
@@ -162,4 +182,13 @@ def _refuse_stores(files: Sequence[Path | str]) -> None:
             raise InputError(
                 f"{one} is in an object store, and scores read files of this machine",
                 hint="copy it here first",
+            )
+
+
+def _refuse_data_sets(predictions: Sequence[Path | str]) -> None:
+    for one in map(str, predictions):
+        if re.match(r"hf:/", one):  # a path has one slash of two
+            raise InputError(
+                f"{one} is on a hub, where only references may be",
+                hint="name a file of predictions on this machine first, the references second",
             )

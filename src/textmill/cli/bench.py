@@ -126,6 +126,7 @@ def _sentences(found: Comparison) -> list[str]:
 
 def _load(target: str, *, report: str | None, **asked: Any) -> int:
     import textmill
+    from textmill.api.pages import check_page
     from textmill.serving.load.arrivals import Stage
     from textmill.serving.load.report import milliseconds
 
@@ -139,6 +140,8 @@ def _load(target: str, *, report: str | None, **asked: Any) -> int:
             flush=True,
         )
 
+    if report is not None:
+        check_page(report)
     print(" calls/s    sent      ok  refused  failed       p50       p95       p99", flush=True)
     found = textmill.bench(target, on_stage=show, **asked)
     for sentence in found.sentences:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
 from textmill.cli.runner import printable
-from textmill.evaluation.figures import interval, number, p_text
+from textmill.evaluation.figures import gap, interval, number, p_text
 from textmill.evaluation.join import Counts
 from textmill.evaluation.resampling import MIN_RECORDS
 from textmill.evaluation.results import Baseline, Scores, Slice
@@ -15,6 +15,7 @@ from textmill.words import counted
 
 MAX_MOVED = 3
 """Records shown each way; JSON has more."""
+MAX_LABEL_CHARS = 48
 MAX_SMALL = 12
 """Slices of a column beyond which those without an interval are only counted."""
 
@@ -30,10 +31,14 @@ def answer_text(scores: Scores, report: str | None) -> str:
         return ""
     lines = ["", headline(scores)]
     if parts := where(scores):
-        lines.append("".join(one.text for one in parts))
+        lines.append("".join(_cut(one.text) if one.elsewhere else one.text for one in parts))
     if report:
         lines.append(f"report    {report}")
     return "".join(f"{_one_line(line)}\n" for line in lines)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_LABEL_CHARS else f"{text[: MAX_LABEL_CHARS - 1]}…"
 
 
 def _one_line(text: str) -> str:
@@ -55,6 +60,8 @@ def _lines(scores: Scores, *, slices: bool) -> Iterator[str]:
         yield from _slices(scores.slices, compared=scores.baseline is not None)
     yield from _failures(scores.failures)
     yield from (f"note: {note}" for note in scores.notes)
+    if scores.baseline:
+        yield from (f"note on the baseline: {note}" for note in scores.baseline.notes)
 
 
 def _counts(counts: Counts) -> str:
@@ -85,15 +92,16 @@ def _baseline(baseline: Baseline) -> Iterator[str]:
     yield "  " + _counts(baseline.counts)
     yield ""
     yield (
-        f"  {'metric':<13}{'baseline':>9}{'difference':>12}{'95 % interval':>22}{'p':>8}"
+        f"  {'metric':<13}{'baseline':>9}{'this':>9}{'difference':>12}{'95 % interval':>22}{'p':>8}"
         f"   win / tie / loss"
     )
     for one in baseline.comparisons:
         sure = interval(one.name, one.low, one.high, sign=True)
         difference = number(one.name, one.difference, sign=True)
         yield (
-            f"  {one.name:<13}{number(one.name, one.baseline):>9}{difference:>12}{sure:>22}"
-            f"{p_text(one.p_randomisation):>8}   {one.wins:,} / {one.ties:,} / {one.losses:,}"
+            f"  {one.name:<13}{number(one.name, one.baseline):>9}{number(one.name, one.value):>9}"
+            f"{difference:>12}{sure:>22}{p_text(one.p_randomisation):>8}"
+            f"   {one.wins:,} / {one.ties:,} / {one.losses:,}"
         )
     yield ""
     yield f"  {baseline.signature}"
@@ -109,7 +117,7 @@ def _moved(baseline: Baseline) -> Iterator[str]:
 
 
 def _slices(slices: Sequence[Slice], *, compared: bool) -> Iterator[str]:
-    width = max(len(one.label) for one in slices) + 4
+    width = max(len(_cut(one.label)) for one in slices) + 4
     title = f"{'vs baseline':>13}{'95 % interval':>22}" if compared else ""
     name = slices[0].scores[0].name
     yield f"  {name + ' by':<{width}}{'n':>8}{'score':>9}{'95 % interval':>20}{'gap':>9}{title}"
@@ -117,7 +125,7 @@ def _slices(slices: Sequence[Slice], *, compared: bool) -> Iterator[str]:
         yield f"  {column}"
         made = list(group)
         shown = [one for at, one in enumerate(made) if at < MAX_SMALL or one.n >= MIN_RECORDS]
-        yield from (f"    {one.label:<{width - 2}}{_slice(one)}" for one in shown)
+        yield from (f"    {_cut(one.label):<{width - 2}}{_slice(one)}" for one in shown)
         if len(shown) < len(made):
             left = counted(len(made) - len(shown), "more slice")
             yield f"    … {left} of fewer than {MIN_RECORDS} records: --json has them"
@@ -127,7 +135,7 @@ def _slice(one: Slice) -> str:
     first = one.scores[0]
     line = f"{one.n:>8,}{number(first.name, first.value):>9}"
     line += f"{interval(first.name, first.low, first.high):>20}"
-    line += f"{number(first.name, first.gap, sign=True):>9}"
+    line += f"{gap(first.name, first.gap):>9}"
     if first.difference is None:
         return line
     sure = interval(first.name, first.difference_low, first.difference_high, sign=True)

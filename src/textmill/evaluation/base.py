@@ -22,6 +22,8 @@ METRICS = (*ROUGE_TYPES, *SACRE_METRICS, *TEXT_MEASURES)
 DEFAULT_METRICS = (*ROUGE_TYPES, "length_ratio", "repetition", "empty")
 """What is scored when nothing is named; with a source, copy_rate too."""
 LOWER_IS_BETTER = frozenset({"repetition", "empty"})
+OF_ANSWERS = frozenset({"repetition", "copy_rate"})
+"""Shares of what was predicted: a record without a prediction has no part in them."""
 
 
 class PairScores(NamedTuple):

@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from textmill.evaluation.base import LOWER_IS_BETTER, Floats
+from textmill.evaluation.base import LOWER_IS_BETTER, OF_ANSWERS, Floats
 from textmill.evaluation.measuring import Mask, Measured
 from textmill.evaluation.resampling import (
     TOLERANCE,
     Draws,
     bootstrap_p,
     bootstrap_sums,
-    bounds,
+    bounds_of_difference,
     randomisation_p,
     swapped_sums,
 )
@@ -25,12 +25,27 @@ MOST_MOVED = 10
 
 
 class Two:
-    """Two systems measured with the same metrics, and the records that count in both."""
+    """Two systems measured with the same metrics, and the records that count in both.
+
+    Of shares of what was predicted (`OF_ANSWERS`) that is those that both have answered: a system
+    that left out half of the records is no other for that in what it repeats. `ours` and `theirs`
+    are so reduced.
+    """
 
     def __init__(self, ours: Measured, theirs: Measured) -> None:
-        self.ours = ours
-        self.theirs = theirs
         self.both = ours.counted & theirs.counted
+        self._answered = ours.answered & theirs.answered
+        self.ours = ours.with_answers_of(self._answered)
+        self.theirs = theirs.with_answers_of(self._answered)
+
+    def shared(self, name: str, records: Mask) -> Mask:
+        """Of some records, those over which a metric is compared."""
+        records = records & self.both
+        return records & self._answered if name in OF_ANSWERS else records
+
+    def difference(self, name: str, records: Mask) -> float:
+        """Our value less theirs, over the same records."""
+        return self.ours.value(name, records) - self.theirs.value(name, records)
 
     def swapped_differences(self, records: Mask, draws: Draws) -> dict[str, Floats]:
         """Of each metric, the difference after each of `trials` swaps within `records`."""
@@ -48,15 +63,6 @@ class Two:
             )
             for name, moved in swapped_sums(parts, draws).items()
         }
-
-    def paired(self, name: str, records: Mask) -> Floats:
-        """Of some records, the numbers that decide the value: ours and theirs side by side."""
-        return np.hstack([side.decisive(name, records) for side in (self.ours, self.theirs)])
-
-    def paired_difference(self, name: str, sums: Floats, records: Mask) -> Floats:
-        """What follows from sums of such rows over as many records as in `records`."""
-        ours, theirs = np.split(sums, 2, axis=1)
-        return self._difference(name, ours, theirs, records)
 
     def _difference(self, name: str, ours: Floats, theirs: Floats, records: Mask) -> Floats:
         return self.ours.values_of(name, ours, records) - self.ours.values_of(name, theirs, records)
@@ -76,16 +82,19 @@ def drawn(ours: Measured, two: Two | None, records: Mask, draws: Draws) -> Drawn
     """Draws sets from `records`, at least one, once for all that follows from them."""
     if not draws.samples:
         return Drawn({}, {})
-    parts = {(name, "alone"): ours.decisive(name, records) for name in ours.metrics}
-    if two:
-        parts |= {(name, "paired"): two.paired(name, records) for name in ours.metrics}
+    sides = (ours, two.ours, two.theirs) if two else (ours,)
+    parts = {
+        (name, at): side.decisive(name, records)
+        for at, side in enumerate(sides)
+        for name in ours.metrics
+    }
     sums = bootstrap_sums(parts, draws)
-    values = {name: ours.values_of(name, sums[name, "alone"], records) for name in ours.metrics}
-    if two is None:
-        return Drawn(values, {})
+    values = {
+        (name, at): ours.values_of(name, found, records) for (name, at), found in sums.items()
+    }
     return Drawn(
-        values,
-        {name: two.paired_difference(name, sums[name, "paired"], records) for name in values},
+        {name: values[name, 0] for name in ours.metrics},
+        {name: values[name, 1] - values[name, 2] for name in ours.metrics} if two else {},
     )
 
 
@@ -103,8 +112,8 @@ def _comparison(
     two: Two, name: str, drawn: Floats | None, swapped: Floats, ids: Sequence[Any]
 ) -> Comparison:
     value, baseline = two.ours.value(name, two.both), two.theirs.value(name, two.both)
-    low, high = bounds(drawn, int(two.both.sum()))
-    places = np.flatnonzero(two.both)
+    places = np.flatnonzero(two.shared(name, two.both))
+    low, high = bounds_of_difference(value - baseline, drawn, len(places))
     ours, theirs = two.ours.each(name)[places], two.theirs.each(name)[places]
     better = theirs - ours if name in LOWER_IS_BETTER else ours - theirs
     moved = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 from textmill.errors import InputError
 from textmill.evaluation.rows import Row
 from textmill.words import written
+
+_NUMBER = re.compile(r"0*([0-9]+)(?:\.0+)?")
 
 
 def id_key(value: object) -> Hashable:
@@ -36,6 +39,22 @@ def id_text(key: Hashable) -> str:
     if isinstance(key, float) and key.is_integer():
         key = int(key)
     return key if isinstance(key, str) else json.dumps(key, default=str)
+
+
+def id_name(value: Any) -> tuple[str, str]:
+    """To sort ids by: different for different ones, and alike in a table of texts but for ties."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    return text, type(value).__name__
+
+
+def blurred(key: Hashable) -> str:
+    """An `id_key` without what tables tend to change: type, zeros in front, a final .0, white
+    space around it."""
+    text = id_text(key).strip()
+    number = _NUMBER.fullmatch(text)
+    return number[1] if number else text
 
 
 def id_fields(on: str) -> tuple[str, str]:

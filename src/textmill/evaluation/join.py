@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from enum import IntEnum
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from msgspec import Struct
 
@@ -69,10 +69,11 @@ class Join:
 
     A pair whose id comes again with another text was yielded already, and its state is
     `DUPLICATE` in the end: `states` decides what is scored. All attributes are complete when the
-    pairs are through: states (a `State` for each reference), failures (how many records failed
-    with each code), several (how many predictions held several texts, of which the first was
-    taken), repeats (the first two lines with different answers) and field. Raises `InputError`
-    for a prediction that is no text, and a file of which no id is known to the references.
+    pairs are through: rows (how many it has), states (a `State` for each reference), failures (how
+    many records failed with each code), several (how many predictions held several texts, of which
+    the first was taken), repeats (the first two lines with different answers) and field. Raises
+    `InputError` for a prediction that is no text, and a file of which no id is known to the
+    references.
     """
 
     def __init__(
@@ -82,26 +83,30 @@ class Join:
         *,
         id_field: str = "id",
         field: str | None = None,
+        flag: str = "--pred",
     ) -> None:
         """`field` holds the prediction; by default the first of `PREDICTION_FIELDS` that the
-        first row has, else the only field that is text and not the id."""
+        first row has, else the only field that is text and not the id. `flag` names it."""
         self.path = file.path
         self.states = bytearray(len(references))
         self.field = field
-        self.several = 0
+        self.rows = self.several = 0
         self.repeats: tuple[int, int] | None = None
         self._file = file
         self._references = references
         self._id_field = id_field
+        self._flag = flag
         self._lines = array("q", bytes(8 * len(references)))
         self._answers = array("q", bytes(8 * len(references)))
         self._codes: dict[int, str] = {}
         self._repeated = 0
         self._extra = 0
+        self._nearly: dict[int, Any] = {}
 
     def __iter__(self) -> Iterator[Pair]:
         stranger: Row | None = None
         for row in self._file.rows():
+            self.rows += 1
             where = f"{self.path}, line {row.line}"
             failure = self._failure(row)
             if failure and row.value.get(self._id_field) is None:
@@ -113,6 +118,8 @@ class Join:
             if place is None:
                 stranger = stranger or row
                 self._extra += 1
+                if (close := self._references.nearly(key)) is not None:
+                    self._nearly.setdefault(close, row.value[self._id_field])
             elif self._is_first(place, row.line, text):
                 if text is not None:
                     self.states[place] = State.SCORED
@@ -126,7 +133,13 @@ class Join:
 
     def again(self) -> Join:
         """A fresh join of the same files, to go through once more."""
-        return Join(self._file, self._references, id_field=self._id_field, field=self.field)
+        return Join(
+            self._file,
+            self._references,
+            id_field=self._id_field,
+            field=self.field,
+            flag=self._flag,
+        )
 
     @property
     def counts(self) -> Counts:
@@ -150,6 +163,15 @@ class Join:
     def failures(self) -> dict[str, int]:
         """How many of the references failed with each code, most first."""
         return dict(Counter(self._codes.values()).most_common())
+
+    @property
+    def nearly(self) -> list[tuple[Any, Any]]:
+        """Ids of missing references, each with the id of an extra prediction that looks like it."""
+        return [
+            (self._references.ids[place], other)
+            for place, other in self._nearly.items()
+            if self.states[place] == State.MISSING
+        ]
 
     def code(self, place: int) -> str | None:
         """Why the record at `place` failed; None where it did not."""
@@ -182,12 +204,12 @@ class Join:
         """The predicted text; None for null and for an empty list."""
         if not self.field:
             self.field = self._guessed_field(row, where)
-        value = field_value(row, self.field, where, "--pred")
+        value = field_value(row, self.field, where, self._flag)
         if isinstance(value, list):
             self.several += len(value) > 1
             value = value[0] if value else None
         if value is not None and not isinstance(value, str):
-            raise not_text(where, self.field, value, "--pred")
+            raise not_text(where, self.field, value, self._flag)
         return value
 
     def _guessed_field(self, row: Row, where: str) -> str:
@@ -197,7 +219,7 @@ class Join:
             for name, value in row.value.items()
             if isinstance(value, str) and name != self._id_field
         ]
-        return only_field(known[:1] or texts, row, where, "prediction", "--pred")
+        return only_field(known[:1] or texts, row, where, "prediction", self._flag)
 
     def _read_errors_beside(self) -> None:
         """Learns from the job's error file why predictions are missing."""
@@ -212,12 +234,16 @@ class Join:
                     self._codes[place] = str(row.value.get("code", "error"))
 
     def _no_common_id(self, row: Row) -> InputError:
-        known = next(iter(self._references.places))
+        known, here = self._references.ids[0], row.value[self._id_field]
+        hint = "name the id field of both files with --on, or of each with --on PREDID=REFID"
+        if self._nearly:
+            place, here = next(iter(self._nearly.items()))
+            known = self._references.ids[place]
+            hint = "these are different ids; write them alike in both files"
         return InputError(
             f"{self.path}: none of its ids is in {self._references.label}; for example "
-            f"{written(row.value[self._id_field])} here and {written(known)} there",
-            hint="name the id field of both files with --on, or of each with --on PREDID=REFID; "
-            'the number 1 and the text "1" are different ids',
+            f"{written(here)} here and {written(known)} there",
+            hint=hint,
         )
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from copy import copy
 from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
 from textmill.errors import InputError
-from textmill.evaluation.base import Block, Floats, Metric
+from textmill.evaluation.base import OF_ANSWERS, Block, Floats, Metric
 from textmill.evaluation.join import Join, Pair, State
 from textmill.evaluation.references import References
-from textmill.evaluation.tokens import is_foreign
 from textmill.words import written
 
 BLOCK_PAIRS = 1024
@@ -26,8 +26,8 @@ class Measured:
     """One predictions file, measured against references.
 
     rows: of each score, the numbers of each record (references, width), in the references' order.
-    counted: which records count, as `missing` (zero, skip or fail) has it.
-    wordless: how many of the measured references have text, but no word of ASCII.
+    counted: which records count, as `missing` (zero, skip or fail) has it. answered: which have a
+    prediction.
     """
 
     def __init__(
@@ -36,17 +36,18 @@ class Measured:
         """Raises `InputError` under `fail` for unanswered references, and where none counts."""
         self.join = join
         self.metrics = metrics
-        self.wordless = 0
         self._references = references
+        self._order = np.array(references.order)
         self._families = {id(metric): metric for metric in metrics.values()}.values()
         self.rows = _empty_rows(self._families, len(references))
         for pairs in _blocks(join):
             self._measure(pairs, answered=True)
-        self.counted: Mask = np.frombuffer(join.states, np.uint8) == State.SCORED.value
+        self.answered: Mask = np.frombuffer(join.states, np.uint8) == State.SCORED.value
+        self.counted = self.answered
         if missing == "fail":
             _refuse_unanswered(join, references)
         if missing == "zero":
-            unanswered = np.flatnonzero(~self.counted).tolist()
+            unanswered = np.flatnonzero(~self.answered).tolist()
             for pairs in _blocks(Pair(place, "") for place in unanswered):
                 self._measure(pairs, answered=False)
             self.counted = np.ones_like(self.counted)
@@ -69,12 +70,22 @@ class Measured:
         return float(self.values_of(name, self.decisive_sums(name, records), records))
 
     def decisive(self, name: str, records: Mask) -> Floats:
-        """Of some records, the numbers that decide the value."""
-        return self.rows[name][records, self.metrics[name].decisive(name)]
+        """Of some records, the numbers that decide the value, in the order of their ids."""
+        places = self._order[records[self._order]]
+        return self.rows[name][places, self.metrics[name].decisive(name)]
 
     def decisive_sums(self, name: str, records: Mask) -> Floats:
         """The sums of these numbers, exact."""
         return _exact_sums(self.decisive(name, records))
+
+    def with_answers_of(self, answered: Mask) -> Measured:
+        """The same, but for shares of what was predicted (`OF_ANSWERS`), in which only these
+        records have a part."""
+        reduced = copy(self)
+        rows = {name: np.where(answered[:, None], self.rows[name], 0)
+                for name in OF_ANSWERS & self.rows.keys()}  # fmt: skip
+        reduced.rows = {**self.rows, **rows}
+        return reduced
 
     def values_of(self, name: str, sums: Floats, records: Mask) -> Floats:
         """The value of each sum over as many records as in `records`."""
@@ -83,7 +94,6 @@ class Measured:
     def _measure(self, pairs: list[Pair], *, answered: bool) -> None:
         places = [pair.place for pair in pairs]
         wanted = [self._references[place] for place in places]
-        self.wordless += sum(is_foreign(one.references) for one in wanted)
         block = Block(
             [pair.prediction for pair in pairs],
             [one.references for one in wanted],

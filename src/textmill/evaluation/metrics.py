@@ -13,6 +13,7 @@ from textmill.evaluation.base import (
     TEXT_MEASURES,
     Metric,
 )
+from textmill.evaluation.options import is_names
 from textmill.evaluation.tokens import tokenizer as check_tokenizer
 
 
@@ -23,7 +24,7 @@ def metric_names(asked: Sequence[str] | None, *, with_source: bool) -> tuple[str
     """
     if asked is None:
         return (*DEFAULT_METRICS, *(("copy_rate",) if with_source else ()))
-    if isinstance(asked, str) or not asked:
+    if not is_names(asked) or not asked:
         raise ParameterError("metrics", asked, "must be a list of names")
     for name in asked:
         if name not in METRICS:

@@ -5,7 +5,7 @@ Naming them must cost nothing: the command line does it for its help.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
@@ -15,6 +15,8 @@ Tokenizer = Literal["rouge-score", "unicode", "cjk"]
 Mean = Literal["exact", "bootstrap-median"]
 Missing = Literal["zero", "skip", "fail"]
 MAX_SEED = 2**32 - 1
+MIN_SAMPLES, MAX_SAMPLES = 100, 1_000_000
+"""Of fewer, the 2.5 % at each end are a handful of values; more take memory and say no more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +35,15 @@ class Sides:
     ref: str | None = None
     source: str | None = None
     by: Sequence[str] = ()
+
+    def check(self) -> None:
+        """Raises `ParameterError` for what is no name, or no list of names."""
+        for field in ("on", "pred", "baseline_pred", "ref", "source"):
+            name = getattr(self, field)
+            if not isinstance(name, str) and (name is not None or field == "on"):
+                raise ParameterError(field, name, "must be the name of a field")
+        if not is_names(self.by):
+            raise ParameterError("by", self.by, "must be a list of names")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,18 +67,33 @@ class How:
 
     def check(self) -> None:
         """Raises `ParameterError` for what cannot be; metrics and tokenizer are checked later."""
+        for name, whole in (("samples", self.samples), ("seed", self.seed)):
+            if not isinstance(whole, int) or isinstance(whole, bool):
+                raise ParameterError(name, whole, "must be a whole number")
         for name, value, allowed in (
             ("missing", self.missing, get_args(Missing)),
             ("mean", self.mean, get_args(Mean)),
         ):
             if value not in allowed:
                 raise ParameterError(name, value, f"is none of {', '.join(allowed)}")
-        if self.samples < 0:
-            raise ParameterError("samples", self.samples, "must be 0 or more")
+        if self.samples and not MIN_SAMPLES <= self.samples <= MAX_SAMPLES:
+            raise ParameterError(
+                "samples",
+                self.samples,
+                f"must be 0, or from {MIN_SAMPLES} to {MAX_SAMPLES:,}",
+                hint="1,000 do for most intervals, 10,000 for their third digit; 0 draws none",
+            )
         if not 0 <= self.seed <= MAX_SEED:
             raise ParameterError("seed", self.seed, f"must be from 0 to {MAX_SEED}")
         if self.mean != "exact" and not self.samples:
             raise ParameterError("samples", 0, "mean=bootstrap-median needs samples")
+
+
+def is_names(value: object) -> bool:
+    """Whether a value is a list of texts, which one text alone is not."""
+    if not isinstance(value, Collection) or isinstance(value, str | bytes):
+        return False
+    return all(isinstance(one, str) for one in value)
 
 
 SIDES, HOW = Sides(), How()

@@ -95,8 +95,12 @@ class Records:
     def examples(self, places: Sequence[int]) -> list[Example]:
         """The records at `places` with their texts, in this order.
 
-        Reads the predictions again, once each. Raises `InputError` where they are gone.
+        Reads the predictions again, once each. Raises `IndexError` for a place that is not there,
+        and `InputError` where the files are gone.
         """
+        for place in places:
+            if not 0 <= place < len(self):
+                raise IndexError(f"there is no record {place}, only 0 to {len(self) - 1:,}")
         ours = _texts_at(self._ours, set(places))
         theirs = _texts_at(self._theirs, set(places)) if self._theirs else {}
         return [self._example(place, ours.get(place), theirs.get(place)) for place in places]

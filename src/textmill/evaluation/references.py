@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import json
 from array import array
 from bisect import bisect_right
 from collections.abc import Hashable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard
 
-import msgspec
-
 from textmill.errors import InputError
 from textmill.evaluation.fields import (
+    blurred,
     duplicate,
     field_value,
+    id_key,
+    id_name,
     id_text,
     key_of,
     not_text,
     only_field,
 )
 from textmill.evaluation.files import RowFile
+from textmill.evaluation.options import Tokenizer
 from textmill.evaluation.rows import Row
 from textmill.evaluation.spool import Spool
+from textmill.evaluation.tokens import DEFAULT_TOKENIZER, is_misread
 from textmill.words import written
 
 MAX_GROUPS = 200
@@ -39,8 +44,19 @@ class Column:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.labels: dict[str, int] = {}
         self.codes = array("i")
+        self._values: dict[Hashable, tuple[Any, int]] = {}
+
+    @property
+    def labels(self) -> dict[str, int]:
+        """Each value as people read it, with its number; all texts in quotes where they would be
+        taken for others, as 1 and "1" in one column."""
+        values = [value for value, _ in self._values.values()]
+        plain = [_label(value) for value in values]
+        if len(set(plain)) < len(plain):
+            plain = [json.dumps(value, ensure_ascii=False) if isinstance(value, str) else label
+                     for value, label in zip(values, plain, strict=True)]  # fmt: skip
+        return {label: code for code, label in enumerate(plain)}
 
     def add(self, row: Row, where: str) -> None:
         """One more record's value. Raises `InputError` for a list, an object, or too many."""
@@ -50,8 +66,9 @@ class Column:
                 f"{where}: field {written(self.name)} holds several values; slices need one",
                 hint="name another field with --by",
             )
-        self.codes.append(self.labels.setdefault(_label(value), len(self.labels)))
-        if len(self.labels) > MAX_GROUPS:
+        _, code = self._values.setdefault(id_key(value), (value, len(self._values)))
+        self.codes.append(code)
+        if len(self._values) > MAX_GROUPS:
             raise InputError(
                 f"{where}: field {written(self.name)} has more than {MAX_GROUPS} different values",
                 hint="slices need a field with few values; name another with --by",
@@ -61,7 +78,8 @@ class Column:
 class References:
     """The references of one file or of several.
 
-    Texts are held in a `Spool`; ids in memory, about 100 bytes each. Raises `InputError` for files
+    Texts are held in a `Spool`; ids in memory, about 100 bytes each. misread: how many the
+    tokenizer cannot read; empty: the places of those without text. Raises `InputError` for files
     without rows, two rows with one id, and rows without the id, a text, or a field of `by`.
     """
 
@@ -73,9 +91,12 @@ class References:
         field: str | None = None,
         source: str | None = None,
         by: Sequence[str] = (),
+        tokenizer: Tokenizer = DEFAULT_TOKENIZER,
     ) -> None:
         """`field` holds the text, or the texts as a list; by default the only field that is one
         or the other and not the id, the source or a column of `by`."""
+        self.misread = 0
+        self.empty = array("q")
         self.files = files
         self.ids: list[Any] = []
         self.places: dict[Hashable, int] = {}
@@ -85,6 +106,7 @@ class References:
         self.reference_chars, self.source_chars = array("q"), array("q")
         self.most = self.fewest = 0
         self._id_field = id_field
+        self._tokenizer = tokenizer
         self._untyped = False
         self._by_text: dict[str, int] | None = None
         self._texts = Spool()
@@ -115,6 +137,13 @@ class References:
         """How many references a record has: `1`, or `1-3`."""
         return str(self.most) if self.most == self.fewest else f"{self.fewest}-{self.most}"
 
+    @cached_property
+    def order(self) -> Sequence[int]:
+        """All places in the order of their ids: which records are drawn for an interval depends
+        on this order, so it must depend neither on the files' order nor on what is compared."""
+        names = [id_name(value) for value in self.ids]
+        return sorted(range(len(self)), key=names.__getitem__)
+
     def place_of(self, key: Hashable, *, untyped: bool) -> int | None:
         """Where the reference with this id (`id_key`) is.
 
@@ -126,6 +155,14 @@ class References:
                 self._by_text = {id_text(known): at for known, at in self.places.items()}
             place = self._by_text.get(id_text(key))
         return place
+
+    def nearly(self, key: Hashable) -> int | None:
+        """Where a reference is whose id differs in nothing but what tables change (`blurred`)."""
+        return self._blurred.get(blurred(key))
+
+    @cached_property
+    def _blurred(self) -> dict[str, int]:
+        return {blurred(known): place for known, place in self.places.items()}
 
     def _add(self, row: Row, path: Path) -> None:
         where = f"{path}, line {row.line}"
@@ -140,6 +177,7 @@ class References:
         self.fewest = min(self.fewest or len(texts), len(texts))
         source = _source(row, self.source, where)
         self._texts.append([source, *texts])
+        self._look_at(texts)
         self.reference_chars.append(len(texts[0]))
         self.source_chars.append(len(source or ""))
         for column in self.columns:
@@ -149,6 +187,12 @@ class References:
         self.places[key] = len(self.ids)
         self.ids.append(row.value[self._id_field])
         self._lines.append(row.line)
+
+    def _look_at(self, texts: Sequence[str]) -> None:
+        filled = [text for text in texts if text.strip()]
+        if not filled:
+            self.empty.append(len(self.ids))
+        self.misread += bool(filled) and all(is_misread(one, self._tokenizer) for one in filled)
 
     def _only_field(self, row: Row, where: str) -> str:
         others = {self._id_field, self.source, *(one.name for one in self.columns)}
@@ -196,7 +240,8 @@ def _source(row: Row, field: str | None, where: str) -> str | None:
 
 
 def _label(value: object) -> str:
-    """A value as people read it."""
     if value is None:
         return "(none)"
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    if isinstance(value, str) and value.strip():
+        return value
+    return json.dumps(value, ensure_ascii=False)

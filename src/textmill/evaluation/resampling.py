@@ -57,8 +57,8 @@ class Triple(NamedTuple):
 def bootstrap_sums(parts: Mapping[Name, Floats], draws: Draws) -> dict[Name, Floats]:
     """Of each part's rows, sums over `samples` sets of as many, drawn with replacement.
 
-    All parts have the same number of rows. What is drawn does not depend on their order, nor on
-    which other parts there are.
+    All parts have the same records, in the same order, which decides what is drawn; the other
+    parts do not.
     """
     records = len(next(iter(parts.values())))
     rng = np.random.default_rng(draws.seed)
@@ -84,7 +84,7 @@ def _sums(parts: Mapping[Name, Floats], weights: Iterable[Weights]) -> dict[Name
     places: dict[Name, list[int]] = {}
     for name, rows in parts.items():
         places[name] = []
-        for column in np.ascontiguousarray(_in_canonical_order(rows).T):
+        for column in np.ascontiguousarray(rows.T):
             place = known.setdefault(column.tobytes(), len(columns))
             if place == len(columns):
                 columns.append(column)
@@ -118,11 +118,6 @@ def _product(weights: Weights, stack: Floats) -> Floats:
     return sums
 
 
-def _in_canonical_order(rows: Floats) -> Floats:
-    """Sorted by their numbers, so that the order in which records come decides nothing."""
-    return rows[np.lexsort(rows.T)]
-
-
 def bounds(drawn: Floats | None, records: int) -> tuple[float, float] | tuple[None, None]:
     """The 95 % interval of a value over `records` records, from drawn values: low, high.
 
@@ -136,6 +131,22 @@ def bounds(drawn: Floats | None, records: int) -> tuple[float, float] | tuple[No
     tail = 100 * expanded_tail(records)
     low, high = np.percentile(drawn, [tail, 100 - tail]).tolist()
     return low, high
+
+
+def bounds_of_difference(
+    observed: float, drawn: Floats | None, records: int
+) -> tuple[float, float] | tuple[None, None]:
+    """The 95 % interval of a difference over `records` records, from drawn differences: low, high.
+
+    Nothing of nothing, or of fewer than `MIN_RECORDS`. Student's t, with the spread of what is
+    drawn as the standard error: most records of two systems tie, and percentiles are too narrow
+    for that.
+    """
+    if drawn is None or records < MIN_RECORDS:
+        return None, None
+    error = float(drawn.std()) * math.sqrt(records / (records - 1))
+    reach = t_quantile(records - 1) * error
+    return observed - reach, observed + reach
 
 
 def expanded_tail(records: int) -> float:

@@ -73,9 +73,16 @@ class Comparison(Struct, frozen=True, kw_only=True):
     up: tuple[Moved, ...] = ()
     down: tuple[Moved, ...] = ()
 
+    def __repr__(self) -> str:
+        said = (self.name, f"{self.difference:+.4f}", f"p {self.p_randomisation:.4f}")
+        return f"<{' '.join(said)} over {self.n:,} records>"
+
 
 class Baseline(Struct, frozen=True, kw_only=True):
-    """Another predictions file over the same references; n records count in both."""
+    """Another predictions file over the same references; n records count in both.
+
+    pred, counts, failures, notes: as of `Scores`, of that file.
+    """
 
     predictions: str
     pred: str | None
@@ -84,6 +91,11 @@ class Baseline(Struct, frozen=True, kw_only=True):
     n: int
     comparisons: tuple[Comparison, ...]
     signature: str
+    notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        names = ", ".join(one.name for one in self.comparisons)
+        return f"<{self.predictions}: {self.n:,} records compared by {names}>"
 
 
 class SliceScore(Struct, frozen=True, kw_only=True):
@@ -166,15 +178,24 @@ class Scores(Struct, frozen=True, kw_only=True):
         """ROUGE-Lsum: the longest common subsequences of their lines."""
         return self["rougeLsum"]
 
+    def __repr__(self) -> str:
+        from textmill.evaluation.verdict import headline
+
+        return f"<{self.predictions}: {headline(self)}>"
+
     def as_dict(self) -> dict[str, Any]:
-        """All of it as JSON values, but for the records; the scores under their names."""
+        """All of it as JSON values, but for the records; the scores under their names. `verdict`
+        and `where` are what they say in a sentence; `where` is None without a comparison."""
+        from textmill.evaluation.verdict import headline, where
+
         plain: dict[str, Any] = {
             name: to_builtins(getattr(self, name))
             for name in self.__struct_fields__
             if name != "records"
         }
         plain["scores"] = {score.pop("name"): score for score in plain["scores"]}
-        return plain
+        said = "".join(one.text for one in where(self))
+        return {**plain, "verdict": headline(self), "where": said or None}
 
     def table(self) -> Table:
         """One row per score; `pandas.DataFrame(scores.table())` takes it as it is.

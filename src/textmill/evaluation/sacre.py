@@ -16,7 +16,7 @@ from textmill.errors import ParameterError, UsageError
 from textmill.evaluation.base import SACRE_METRICS, Block, Floats
 from textmill.evaluation.tokens import DEFAULT_TOKENIZER
 
-BLEU_TOKENIZERS = {DEFAULT_TOKENIZER: "13a", "unicode": "intl", "cjk": "zh"}
+BLEU_TOKENIZERS: dict[str, str] = {DEFAULT_TOKENIZER: "13a", "unicode": "intl", "cjk": "zh"}
 WIDTHS = {"bleu": 10, "chrf": 18}
 
 

@@ -12,11 +12,10 @@ from textmill.evaluation.fields import id_fields
 from textmill.evaluation.files import Files, RowFile
 from textmill.evaluation.join import Join
 from textmill.evaluation.metrics import make_metrics, metric_names
+from textmill.evaluation.notes import comparison_notes, prediction_notes, reference_notes
 from textmill.evaluation.options import How, Sides
 from textmill.evaluation.references import References
 from textmill.evaluation.results import Baseline, Score, Scores
-from textmill.evaluation.tokens import DEFAULT_TOKENIZER
-from textmill.words import counted
 
 if TYPE_CHECKING:
     from textmill.evaluation.comparing import Drawn, Two
@@ -30,6 +29,7 @@ def evaluate(files: Files, *, sides: Sides, how: How) -> Scores:
     Raises `InputError` for files that cannot be read or joined, `ParameterError` for what `how`
     cannot be, and `UsageError` where a metric needs what is not installed.
     """
+    sides.check()
     how.check()
     names = metric_names(how.metrics, with_source=sides.source is not None)
     metrics = make_metrics(names, stemmer=how.stemmer, tokenizer=how.tokenizer)
@@ -38,17 +38,17 @@ def evaluate(files: Files, *, sides: Sides, how: How) -> Scores:
     from textmill.evaluation.records import Records
     from textmill.evaluation.slicing import Slicer
 
-    prediction_id, reference_id = id_fields(sides.on)
-    wanted = References(
-        files.references, id_field=reference_id, field=sides.ref, source=sides.source, by=sides.by
-    )
+    wanted = _wanted(files, sides, how)
 
-    def measured(file: RowFile, field: str | None) -> Measured:
-        join = Join(file, wanted, id_field=prediction_id, field=field)
+    def measured(file: RowFile, field: str | None, flag: str) -> Measured:
+        join = Join(file, wanted, id_field=id_fields(sides.on)[0], field=field, flag=flag)
         return Measured(metrics, join, wanted, how.missing)
 
-    ours, baseline = measured(files.predictions, sides.pred), files.baseline
-    two = Two(ours, measured(baseline, sides.baseline_pred or sides.pred)) if baseline else None
+    ours = measured(files.predictions, sides.pred, "--pred")
+    theirs = None
+    if files.baseline:
+        theirs = measured(files.baseline, sides.baseline_pred or sides.pred, "--baseline-pred")
+    two = Two(ours, theirs) if theirs else None
     values, differences = _drawn(ours, two, _draws(how))
     return Scores(
         predictions=str(files.predictions),
@@ -59,10 +59,21 @@ def evaluate(files: Files, *, sides: Sides, how: How) -> Scores:
         scores=_scores(ours, wanted, how, values),
         counts=ours.join.counts,
         failures=ours.join.failures,
-        notes=_notes(ours, how),
+        notes=(*prediction_notes(ours.join), *reference_notes(wanted, how.tokenizer)),
         baseline=_baseline(two, wanted, how, differences) if two else None,
         slices=Slicer(ours, two, _draws(how)).slices(wanted),
-        records=Records(wanted, ours, two.theirs if two else None),
+        records=Records(wanted, ours, theirs),
+    )
+
+
+def _wanted(files: Files, sides: Sides, how: How) -> References:
+    return References(
+        files.references,
+        id_field=id_fields(sides.on)[1],
+        field=sides.ref,
+        source=sides.source,
+        by=sides.by,
+        tokenizer=how.tokenizer,
     )
 
 
@@ -118,7 +129,9 @@ def _scores(
                 precision=precision,
                 recall=recall,
                 n=int(ours.counted.sum()),
-                signature=_signature(metric.signature(name), wanted, how, mean),
+                signature=_signature(
+                    metric.signature(name), wanted, how, mean, drawn=low is not None
+                ),
             )
         )
     return tuple(scores)
@@ -145,12 +158,12 @@ def _medians(ours: Measured, how: How) -> dict[str, Triple]:
     }
 
 
-def _signature(metric: str, wanted: References, how: How, mean: str) -> str:
+def _signature(metric: str, wanted: References, how: How, mean: str, *, drawn: bool) -> str:
     """As in `rouge1|stem:no|tok:rouge-score|refs:1|missing:zero|mean:exact|ci:…|v:0.1.0`."""
-    drawn = f"bootstrap-{how.samples}-seed-{how.seed}" if how.samples else "no"
+    sure = f"bootstrap-{how.samples}-seed-{how.seed}" if drawn else "no"
     return (
         f"{metric}|refs:{wanted.per_record}|missing:{how.missing}|mean:{mean}"
-        f"|ci:{drawn}|v:{__version__}"
+        f"|ci:{sure}|v:{__version__}"
     )
 
 
@@ -158,34 +171,15 @@ def _baseline(two: Two, wanted: References, how: How, drawn: Mapping[str, Floats
     from textmill.evaluation.comparing import compare
 
     theirs, draws = two.theirs.join, _draws(how)
+    comparisons = compare(two, wanted.ids, drawn, draws)
     return Baseline(
         predictions=str(theirs.path),
         pred=theirs.field,
         counts=theirs.counts,
         failures=theirs.failures,
         n=int(two.both.sum()),
-        comparisons=compare(two, wanted.ids, drawn, draws),
+        comparisons=comparisons,
+        notes=(*prediction_notes(theirs), *comparison_notes(comparisons, int(two.both.sum()))),
         signature=f"paired-bootstrap:{draws.samples}|approximate-randomisation:{draws.trials}"
         f"|seed:{draws.seed}|missing:{how.missing}|v:{__version__}",
     )
-
-
-def _notes(ours: Measured, how: How) -> tuple[str, ...]:
-    join, notes = ours.join, []
-    if join.several:
-        hold = counted(join.several, "prediction holds", "predictions hold")
-        notes.append(f"{hold} several texts; the first was scored.")
-    if join.repeats:
-        first, second = join.repeats
-        notes.append(
-            f"{counted(join.counts.duplicate, 'id is', 'ids are')} answered more than once, and "
-            f"differently, which leaves no answer to score; for example in lines {first} and "
-            f"{second} of {join.path}."
-        )
-    if ours.wordless and how.tokenizer == DEFAULT_TOKENIZER:
-        notes.append(
-            f"{counted(ours.wordless, 'reference has', 'references have')} no word of a-z and 0-9, "
-            "which scores 0 with the tokenizer rouge-score; for other scripts there are unicode "
-            "and cjk."
-        )
-    return tuple(notes)

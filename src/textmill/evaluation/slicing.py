@@ -11,8 +11,9 @@ from textmill.evaluation.base import LOWER_IS_BETTER, Floats
 from textmill.evaluation.comparing import Two, drawn
 from textmill.evaluation.measuring import Mask, Measured
 from textmill.evaluation.references import References
-from textmill.evaluation.resampling import MIN_RECORDS, Draws, bounds
+from textmill.evaluation.resampling import MIN_RECORDS, Draws, bounds, bounds_of_difference
 from textmill.evaluation.results import Slice, SliceScore
+from textmill.words import counted
 
 Groups = list[tuple[str, Mask]]
 QUARTERS = (0.25, 0.5, 0.75)
@@ -51,17 +52,27 @@ class Slicer:
     ) -> SliceScore:
         value, count = self._ours.value(name, records), int(records.sum())
         low, high = bounds(values, count)
-        below, above = bounds(differences, count)
+        difference, below, above = self._difference(name, records, differences)
         return SliceScore(
             name=name,
             value=value,
             low=low,
             high=high,
             gap=value - self._whole[name],
-            difference=value - self._two.theirs.value(name, records) if self._two else None,
+            difference=difference,
             difference_low=below,
             difference_high=above,
         )
+
+    def _difference(
+        self, name: str, records: Mask, drawn: Floats | None
+    ) -> tuple[float | None, float | None, float | None]:
+        """From the baseline's value, with its interval."""
+        if self._two is None:
+            return None, None, None
+        difference = self._two.difference(name, records)
+        count = int(self._two.shared(name, records).sum())
+        return difference, *bounds_of_difference(difference, drawn, count)
 
 
 def quarters(lengths: NDArray[np.int64], counted: Mask) -> list[tuple[str, Mask]]:
@@ -73,8 +84,14 @@ def quarters(lengths: NDArray[np.int64], counted: Mask) -> list[tuple[str, Mask]
         records = counted & (part == number)
         if records.any():
             inside = lengths[records]
-            groups.append((f"{inside.min():,} to {inside.max():,} characters", records))
+            groups.append((_lengths(int(inside.min()), int(inside.max())), records))
     return groups
+
+
+def _lengths(least: int, most: int) -> str:
+    if least == most:
+        return counted(most, "character")
+    return f"{least:,} to {most:,} characters"
 
 
 def _groupings(references: References, counted: Mask) -> Iterator[tuple[str, Groups]]:

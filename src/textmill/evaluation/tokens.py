@@ -24,22 +24,29 @@ Split = Callable[[str], list[str]]
 Places = Callable[[str], list[tuple[int, int]]]
 """Start and end of each word of a text, in order."""
 
-DEFAULT_TOKENIZER: str = HOW.tokenizer
+DEFAULT_TOKENIZER: Tokenizer = HOW.tokenizer
 TOKENIZERS: tuple[str, ...] = get_args(Tokenizer)
 
 ASCII_LETTER = re.compile(r"[A-Za-z0-9\u0130\u212a]")  # two more are lower-cased to ASCII
 WRITTEN_WORD = re.compile(rf"{ASCII_LETTER.pattern}+")
+FOREIGN_LETTER = re.compile(r"[^\W_\x00-\x7f\u0130\u212a]")
+LETTER = re.compile(r"[^\W_]")
 ASCII_WORD = re.compile(r"[a-z0-9]+|\n")
 
-WITHOUT_SPACES = (
+MISREAD = 0.2
+"""From which share of lost letters on scores say little of a text."""
+
+UNSPACED = (
     *((0x0E00, 0x0EFF), (0x1000, 0x109F), (0xA9E0, 0xA9FF), (0xAA60, 0xAA7F), (0x1780, 0x17FF)),
     *((0x2E80, 0x2FDF), (0x3005, 0x3007), (0x3021, 0x3029), (0x3031, 0x3035), (0x3038, 0x303C)),
     *((0x3041, 0x3096), (0x309D, 0x309F), (0x30A1, 0x30FA), (0x30FC, 0x30FF), (0x31F0, 0x31FF)),
-    *((0x3105, 0x312F), (0x31A0, 0x31BF), (0x1100, 0x11FF), (0x3131, 0x318E), (0xA960, 0xA97F)),
-    *((0xAC00, 0xD7FF), (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF)),
+    *((0x3105, 0x312F), (0x31A0, 0x31BF), (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF)),
     *((0x1AFF0, 0x1B16F), (0x20000, 0x3FFFD)),
 )
-"""Thai and Lao, Burmese, Khmer; Han, Hiragana, Katakana, Bopomofo, Hangul."""
+"""Thai and Lao, Burmese, Khmer; Han, Hiragana, Katakana, Bopomofo."""
+HANGUL = ((0x1100, 0x11FF), (0x3131, 0x318E), (0xA960, 0xA97F), (0xAC00, 0xD7FF))
+ONE_BY_ONE = (*UNSPACED, *HANGUL)
+"""Whose characters are words of their own to `cjk`. Korean has spaces, but between long words."""
 
 INVISIBLE = dict.fromkeys(
     (
@@ -72,9 +79,23 @@ def tokenizer_label(name: str) -> str:
     return name if name == DEFAULT_TOKENIZER else f"{name}-{unicodedata.unidata_version}"
 
 
-def is_foreign(texts: Sequence[str]) -> bool:
-    """Whether there is text, but no word that rouge-score could see."""
-    return any(map(str.strip, texts)) and not any(ASCII_LETTER.search(text) for text in texts)
+def is_misread(text: str, name: str) -> bool:
+    """Whether `tokenizer(name)` makes no words of a fifth or more of the letters of a text, or one
+    word of what has no spaces. Of a text without letters: whether it makes no word at all."""
+    if name == DEFAULT_TOKENIZER:
+        lost = 0 if text.isascii() else len(FOREIGN_LETTER.findall(text))
+        seen = ASCII_LETTER.search(text) is not None
+        return not seen or (lost > 0 and lost >= MISREAD * (lost + len(ASCII_LETTER.findall(text))))
+    if name == "cjk" or text.isascii():
+        return False
+    unspaced = sum(map(len, _unspaced_pattern().findall(text)))
+    return unspaced > 0 and unspaced >= MISREAD * len(LETTER.findall(text))
+
+
+@cache
+def _unspaced_pattern() -> re.Pattern[str]:
+    """Longer than most words that somebody has parted by spaces."""
+    return re.compile(f"[{_character_class(UNSPACED)}]{{5,}}")
 
 
 def folded(text: str) -> str:
@@ -85,12 +106,16 @@ def folded(text: str) -> str:
 
 @cache
 def _unicode_pattern(*, single: bool) -> re.Pattern[str]:
-    """A word, or a line break. single: characters of `WITHOUT_SPACES` are words."""
+    """A word, or a line break. single: characters of `ONE_BY_ONE` are words."""
     marks = f"[{_ranges_of_marks()}]*+"
     if not single:
         return re.compile(rf"(?:[^\W_]++{marks})++|\n")
-    alone = "".join(f"{chr(first)}-{chr(last)}" for first, last in WITHOUT_SPACES)
+    alone = _character_class(ONE_BY_ONE)
     return re.compile(rf"(?=[^\W_])[{alone}]{marks}|(?:[^\W_{alone}]++{marks})++|\n")
+
+
+def _character_class(ranges: Sequence[tuple[int, int]]) -> str:
+    return "".join(f"{chr(first)}-{chr(last)}" for first, last in ranges)
 
 
 def _ranges_of_marks() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from textmill.evaluation.base import LOWER_IS_BETTER
+from textmill.evaluation.base import LOWER_IS_BETTER, OF_ANSWERS
 from textmill.evaluation.figures import interval, number, p_text
 from textmill.evaluation.results import Comparison, Scores, Slice
 from textmill.words import counted
@@ -20,13 +20,31 @@ def headline(scores: Scores) -> str:
     first = scores.scores[0]
     if scores.baseline is None:
         sure = interval(first.name, first.low, first.high)
-        said = f"{first.name} {number(first.name, first.value)}"
-        return f"{said}{f' ({sure})' if sure else ''} over {counted(first.n, 'record')}"
+        said = f"{first.name} {number(first.name, first.value)}{f' ({sure})' if sure else ''}"
+        return f"{said} over {counted(first.n, 'record')}{_unanswered(scores)}"
     one = scores.baseline.comparisons[0]
     sure = interval(one.name, one.low, one.high, sign=True)
     said = f"{one.name} {number(one.name, one.difference, sign=True)}"
     said += f" ({sure})" if sure else ""
-    return f"{verdict(one)}: {said}, p {p_text(one.p_randomisation)}"
+    return f"{verdict(one)}: {said}, p {p_text(one.p_randomisation)}{_unanswered(scores)}"
+
+
+def _unanswered(scores: Scores) -> str:
+    """As in `; 3 predictions and 150 of the baseline's are missing and count as 0`; nothing where
+    all references have a prediction. Missing is what has none to score, for whatever reason."""
+    sides = (scores.counts, *([scores.baseline.counts] if scores.baseline else []))
+    ours, theirs = ([one.pairs - one.scored for one in sides] + [0])[:2]
+    if not ours + theirs:
+        return ""
+    parts = [counted(ours, "prediction")] if ours else []
+    parts += [f"{theirs:,} of the baseline's"] if theirs else []
+    single = ours + theirs == 1
+    counts = "counts" if single else "count"
+    name = scores.scores[0].name
+    treated = f"{counts} as {'empty' if name == 'empty' else '0'}"
+    if scores.missing == "skip" or name in OF_ANSWERS:
+        treated = "left out"
+    return f"; {' and '.join(parts)} {'is' if single else 'are'} missing and {treated}"
 
 
 def verdict(one: Comparison) -> str:
@@ -59,9 +77,9 @@ def where(scores: Scores) -> tuple[Piece, ...]:
     below = [one for one in tested if (one.scores[0].difference_high or 0) < 0]
     if not tested:
         return ()
-    slices = counted(len(tested), "slice")
+    slices = f"Of {len(tested):,} slices" if len(tested) > 1 else "Of the one slice"
     return (
-        Piece(f"Of {slices} with an interval, {name} is above the baseline's in {_many(above)}"),
+        Piece(f"{slices} with an interval, {name} is above the baseline's in {_many(above)}"),
         *_named(above),
         Piece(f", and below it in {_many(below)}"),
         *_named(below),

@@ -9,14 +9,14 @@ from itertools import groupby
 import numpy as np
 
 from textmill.evaluation.base import SACRE_METRICS
-from textmill.evaluation.figures import p_text
-from textmill.evaluation.join import State
+from textmill.evaluation.figures import gap, p_text
+from textmill.evaluation.join import Counts, State
 from textmill.evaluation.results import Baseline, Comparison, Moved, Score, Scores, Slice
 from textmill.evaluation.verdict import verdict
 from textmill.html import charts
 from textmill.html.build import Child, Element, fragment, tag
 from textmill.html.parts import Head, Section, chart, details, given, note, section, table
-from textmill.report.texts import id_text, interval, number
+from textmill.report.texts import id_text, interval, number, wide_minus
 from textmill.words import counted
 
 BINS = 40
@@ -24,9 +24,33 @@ MAX_SLICES, FIRST_SLICES = 60, 12
 """Slices on the page; of one column at once."""
 
 
+TREATED = {
+    "zero": "References without a prediction count as 0.",
+    "skip": "References without a prediction are left out of the scores.",
+    "fail": "A reference without a prediction would have been refused.",
+}
+
+
 def accounting(scores: Scores) -> Element:
-    """References = scored + failed + missing + duplicate, as a bar and in figures."""
-    counts = scores.counts
+    """References = scored + failed + missing + duplicate, as a bar and in figures; then those of
+    the baseline."""
+    return fragment(
+        _counts(scores.counts, TREATED[scores.missing]),
+        [tag("p", one, class_="warning") for one in scores.notes],
+        _of_baseline(scores.baseline) if scores.baseline else None,
+    )
+
+
+def _of_baseline(baseline: Baseline) -> Element:
+    failed = [f"{id_text(code)} {count:,}" for code, count in baseline.failures.items()]
+    return fragment(
+        tag("h3", "The baseline, ", given(baseline.predictions)),
+        _counts(baseline.counts, f"It failed with: {', '.join(failed)}." if failed else ""),
+        [tag("p", one, class_="warning") for one in baseline.notes],
+    )
+
+
+def _counts(counts: Counts, said: str) -> Element:
     parts = [
         charts.Part("scored", counts.scored, "ok"),
         charts.Part("failed", counts.failed, "bad"),
@@ -34,17 +58,10 @@ def accounting(scores: Scores) -> Element:
         charts.Part("duplicate", counts.duplicate, "odd"),
     ]
     others = [("extra", counts.extra), ("repeated", counts.repeated)]
-    beside = [f"{name} predictions {count:,}" for name, count in others if count]
-    treated = {
-        "zero": "References without a prediction count as 0.",
-        "skip": "References without a prediction are left out of the scores.",
-        "fail": "A reference without a prediction would have been refused.",
-    }
-    return fragment(
-        strip("references", counts.pairs, parts),
-        note(treated[scores.missing], f" Besides: {', '.join(beside)}." if beside else None),
-        [tag("p", one, class_="warning") for one in scores.notes],
-    )
+    beside = ", ".join(f"{name} predictions {count:,}" for name, count in others if count)
+    besides = f"Besides: {beside}." if beside else ""
+    told = " ".join(filter(None, (said, besides)))
+    return fragment(strip("references", counts.pairs, parts), note(told) if told else None)
 
 
 def strip(what: str, total: int, parts: Sequence[charts.Part]) -> Element:
@@ -151,8 +168,8 @@ def baseline_section(baseline: Baseline) -> Section:
         Head("this", number=True),
         Head("difference", number=True),
         Head("95 % interval", number=True),
-        Head("less | more", note="On a scale of its own for each metric; the line is no change"),
         Head("p", number=True, note="approximate randomisation"),
+        Head("less | more", note="On a scale of its own for each metric; the line is no change"),
         Head("win", number=True),
         Head("tie", number=True),
         Head("loss", number=True),
@@ -185,8 +202,8 @@ def _compared(one: Comparison) -> Sequence[Child]:
         number(one.name, one.value),
         tag("b", number(one.name, one.difference, sign=True)),
         interval(one.name, one.low, one.high, sign=True),
-        charts.interval(sure, (-reach, reach), 0.0),
         p_text(one.p_randomisation),
+        charts.interval(sure, (-reach, reach), 0.0),
         *(f"{count:,}" for count in (one.wins, one.ties, one.losses)),
     )
 
@@ -273,7 +290,7 @@ def _slice(one: Slice, domain: tuple[float, float], *, compared: bool) -> Iterab
     yield interval(first.name, first.low, first.high)
     sure = charts.Sure(first.low, first.value, first.high)
     yield charts.interval(sure, domain, first.value - first.gap)
-    yield number(first.name, first.gap, sign=True)
+    yield wide_minus(gap(first.name, first.gap))
     if compared and first.difference is not None:
         yield number(first.name, first.difference, sign=True)
         yield interval(first.name, first.difference_low, first.difference_high, sign=True)
