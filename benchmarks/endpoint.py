@@ -6,7 +6,6 @@ Three ratios, each within one run, the demo model in int8:
 - alone: one call at a time over HTTP against `load(model).generate([text])`, medians
 - together: 64 clients with one text each against one such client, throughput
 - saturation: JSON Lines of 50 records from 8 clients against `textmill.run` on the same records
-With `--slo` also a minute of threefold overload: p99 of those let in, and refusals.
 """
 
 from __future__ import annotations
@@ -24,7 +23,6 @@ from pathlib import Path
 from common import DATA, PROMPT, report
 
 import textmill
-from textmill.serving.load.arrivals import poisson
 from textmill.serving.load.process import served
 from textmill.serving.load.wire import Client, Target
 
@@ -98,44 +96,10 @@ def run_job(rows: Sequence[dict[str, object]]) -> float:
         return float(job.manifest["run"]["seconds"])
 
 
-def overload(url: str, rate: float, seconds: float, calls: Sequence[bytes]) -> dict[str, object]:
-    """Open loop at a rate; what became of the calls."""
-    found: list[tuple[int, float]] = []
-
-    async def main() -> None:
-        client = Client(Target.of(url, path="/invocations"))
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-
-        async def one(due: float, body: bytes) -> None:
-            answer = await client.post(body)
-            found.append((answer.status, loop.time() - due))
-
-        tasks = []
-        for n, moment in enumerate(poisson(rate, seconds, 1)):
-            await asyncio.sleep(max(0.0, began + moment - loop.time()))
-            tasks.append(asyncio.create_task(one(began + moment, calls[n % len(calls)])))
-        await asyncio.gather(*tasks)
-        await client.close()
-
-    asyncio.run(main())
-    ok = sorted(s for status, s in found if status == 200)
-    refused = sorted(s for status, s in found if status == 429)
-    return {
-        "sent": len(found),
-        "ok_per_s": round(len(ok) / seconds, 1),
-        "p99_s": round(ok[int(0.99 * len(ok))], 3) if ok else None,
-        "refused": len(refused),
-        "refusal_p50_ms": round(1000 * refused[len(refused) // 2], 1) if refused else None,
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--records", type=int, default=600)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--slo", type=float)
-    parser.add_argument("--seconds", type=float, default=60.0)
     arguments = parser.parse_args()
     rows = records(arguments.records)
     calls = bodies(rows)
@@ -156,11 +120,6 @@ def main() -> None:
             shown = {name: round(values[-1], 3) for name, values in ratios.items()}
             print(f"round {number + 1}  {shown}", file=sys.stderr)
     figures: dict[str, object] = {n: round(statistics.median(v), 3) for n, v in ratios.items()}
-    if arguments.slo:
-        with served("demo", arguments.slo) as url:
-            _, each = over_http(url, calls[:200], TOGETHER)
-            rate = 3 * len(rows) / (statistics.median(ratios["saturation"]) * run_job(rows))
-            figures["overload"] = overload(url, rate, arguments.seconds, calls)
     report("endpoint", figures)
 
 

@@ -197,8 +197,11 @@ def main() -> None:
         for number in range(asked.rounds):
             for name, server in rivals.items():
                 found[name].append(measure(name, server, multiple * full, number + 1))
-        figures[f"goodput_at_{multiple:g}"] = {
-            name: round(statistics.median(each), 1) for name, each in found.items()
+        medians = {name: statistics.median(each) for name, each in found.items()}
+        figures[f"goodput_at_{multiple:g}"] = {n: round(each, 1) for n, each in medians.items()}
+        ours_s = medians.pop("textmill")
+        figures[f"ratios_at_{multiple:g}"] = {
+            name: round(ours_s / each, 2) if each else None for name, each in medians.items()
         }
     report("endpoint_rivals", figures)
 

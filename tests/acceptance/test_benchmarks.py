@@ -15,7 +15,8 @@ FOLDER = Path(__file__).parents[2] / "benchmarks"
 LIBRARIES = {"common.py", "plotting.py"}
 SMALLEST = {
     "durability.py": "--records 8 --rounds 1 --folder .",
-    "endpoint.py": "--records 60 --rounds 1 --slo 1 --seconds 1",
+    "endpoint.py": "--records 60 --rounds 1",
+    "endpoint_overload.py": "--records 60 --seconds 1",
     "endpoint_rivals.py": "--records 64 --rounds 1 --seconds 1 --multiples 0.5",
     "engines.py": "--shapes demo --texts 16 --rounds 1",
     "formats.py": "200",
@@ -29,7 +30,8 @@ SMALLEST = {
 }
 FIGURES = {
     "durability.py": "durable_to_nothing",
-    "endpoint.py": "overload",
+    "endpoint.py": "saturation",
+    "endpoint_overload.py": "ok_per_s",
     "endpoint_rivals.py": "goodput_at_0.5",
     "engines.py": "openvino int8 / ct2 int8 processor",
     "isolation.py": "restart_seconds",

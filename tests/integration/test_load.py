@@ -121,6 +121,27 @@ def test_a_server_that_is_not_there_is_a_sentence():
         textmill.bench("http://127.0.0.1:9/nothing", rate=1)
 
 
+def test_an_address_without_its_scheme_is_told_apart_from_a_model():
+    with pytest.raises(textmill.UsageError, match="localhost:8080 is no model") as caught:
+        textmill.bench("localhost:8080")
+    assert caught.value.hint == "the address of a server is http://localhost:8080"
+
+
+@pytest.mark.parametrize("timeout", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_timeout_that_no_answer_could_keep_is_refused(timeout):
+    with pytest.raises(textmill.UsageError, match="timeout="):
+        textmill.bench("http://127.0.0.1:9", rate=1, timeout=timeout)
+
+
+def test_a_report_that_cannot_be_written_is_told_before_any_call(served, tmp_path):
+    data = tmp_path / "data.jsonl"
+    data.write_text('{"text_inputs": "hello"}\n')
+    for place in (data, tmp_path / "nowhere" / "bench.html"):
+        ran = run_command("bench", served.url, "--rate", "20", "--report", place)
+        assert (ran.code, ran.out) == (2, "")
+    assert data.read_text() == '{"text_inputs": "hello"}\n'
+
+
 def test_a_sweep_is_driven_until_the_server_does_not_keep_up(served):
     seen = []
     found = textmill.bench(served.url, slo="1ms", duration=0.3, on_stage=seen.append)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import textmill
 from support import oracle
 from support.ct2 import DEMO, params_for
 from support.driving import drive, texts
+from textmill.engines.isolated import IsolatedEngine
 from textmill.engines.loading import ENGINES, load_model
 from textmill.errors import ModelNotFound, UsageError
 
@@ -27,6 +29,20 @@ def test_texts_in_texts_out(tmp_path: Path) -> None:
     assert model.checkpoint is not None
     model.close()
     model.close()
+
+
+def test_an_engine_that_gives_way_leaves_the_processor_to_others(tmp_path: Path) -> None:
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    for gives_way in (False, True):
+        model = load_model(DEMO / "model", cache_dir=tmp_path, threads=1, gives_way=gives_way)
+        engine = model.engine
+        assert isinstance(engine, IsolatedEngine)
+        engine.wait_until_loaded()
+        assert engine.pid is not None
+        threads = [int(task.name) for task in Path(f"/proc/{engine.pid}/task").iterdir()]
+        found = {os.getpriority(os.PRIO_PROCESS, thread) - own for thread in threads}
+        model.close()
+        assert found == {10 if gives_way else 0}, "of all its threads"
 
 
 def test_auto_is_int8_on_ct2(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from textmill.errors import EngineError, ErrorCode
 from textmill.serving.access import Keys, RateLimiter, parse_rate
 from textmill.serving.app import make_app
 from textmill.serving.endpoint import Endpoint
+from textmill.serving.ends import LiveEnds
 from textmill.serving.guard import Access
 from textmill.serving.limits import Limits
 from textmill.serving.refusals import Code, Refused
@@ -35,12 +36,14 @@ from textmill.transform.windows import Preparer
 @contextmanager
 def listening(endpoint, access=None, **listen):
     app = make_app(endpoint, access or Access(), version="test")
-    server = HttpServer(endpoint, app, Listen(port=0, **listen))
-    server.start()
-    try:
-        yield server.url
-    finally:
-        server.close()
+    where = Listen(port=0, **listen)
+    with where.bind() as bound:
+        server = HttpServer(endpoint, app, where, bound)
+        server.start()
+        try:
+            yield server.url
+        finally:
+            server.close()
 
 
 SHARED = {}
@@ -274,79 +277,6 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_come_back():
         assert sum(r.status_code == 200 for r in answered) == 8 - len(refused)
 
 
-HOOKS = [
-    ("endpoint", "prepare"),
-    ("endpoint", "call"),
-    ("endpoint.ends", "offer"),
-    ("endpoint.ends", "take"),
-    ("endpoint.ends", "wanted"),
-    ("endpoint.ends", "give"),
-    ("endpoint.ends", "started"),
-    ("endpoint.ends", "done"),
-    ("endpoint.ends", "_choose"),
-    ("endpoint.ends._forecast", "began"),
-    ("endpoint.ends._forecast", "ended"),
-    ("endpoint.ends._forecast", "learn"),
-    ("endpoint.ends._forecast", "answered"),
-    ("endpoint.ends._forecast", "ceiling"),
-    ("endpoint.ends._backlog", "select"),
-    ("endpoint.ends._backlog", "add"),
-    ("endpoint.ends._backlog", "discard"),
-    ("endpoint.ends._forecast._cost", "observe"),
-    ("endpoint.ends._forecast._cost", "predict"),
-    ("endpoint.ends._forecast._steps", "observe"),
-    ("endpoint.ends._forecast.budget", "batch_done"),
-    ("endpoint.ends._forecast._safety", "kept"),
-    ("endpoint.health", "work_waits"),
-    ("endpoint.health", "batch_done"),
-    ("endpoint.metrics", "waited"),
-    ("endpoint.metrics", "batch"),
-    ("endpoint.metrics", "answered"),
-    ("endpoint.metrics", "refused"),
-    ("endpoint.model.engine", "add"),
-    ("endpoint.model.engine", "step"),
-    ("endpoint.model.engine", "group"),
-    ("endpoint.model.engine", "room"),
-    ("endpoint.model.tokenizer", "encode"),
-    ("endpoint.model.tokenizer", "decode"),
-    ("endpoint.model.preparer", "prepare"),
-]
-
-
-@pytest.mark.parametrize(("where", "hook"), HOOKS, ids=lambda value: value)
-def test_an_exception_in_any_hook_costs_one_call_at_most(where, hook, caplog):
-    """Each is made to raise once; calls then are answered somehow, and the next one rightly."""
-    model = echo_model(type("Engine", (EchoEngine,), {})())
-    endpoint = Endpoint(model, limits=Limits(seconds=5.0), slo_seconds=10.0)
-    endpoint.start()
-    try:
-        with listening(endpoint) as url:
-            target = endpoint
-            for name in where.split(".")[1:]:
-                target = getattr(target, name)
-            real = getattr(target, hook)
-            raised = threading.Event()
-
-            def broken(*args, **kwargs):
-                if not raised.is_set():
-                    raised.set()
-                    raise RuntimeError("injected")
-                return real(*args, **kwargs)
-
-            setattr(target, hook, broken)
-            for _ in range(3):
-                try:
-                    status = ask(url).status_code
-                except httpx.HTTPError:
-                    status = 0
-                assert status in (0, 200, 400, 500)
-            wait_for(lambda: ask(url).status_code == 200)
-            assert ask(url).json() == {"generated_texts": ["hello"]}
-            assert endpoint.is_alive
-    finally:
-        endpoint.close(5.0)
-
-
 def test_what_was_taken_is_answered_when_it_is_told_to_stop():
     gate = Gate()
     with echo_endpoint(gate) as endpoint, ThreadPoolExecutor(4) as pool:
@@ -458,3 +388,21 @@ def test_an_endpoint_before_another_server_asks_it_for_all_calls_at_once():
             found = list(pool.map(late, range(6)))
         assert found == [[turned(f"text {n}")] for n in range(6)]
         assert upstream.peak >= 6
+
+
+def test_admission_is_told_how_late_the_event_loop_is(monkeypatch):
+    """A loop that stands still for a while: the next look at it says for how long."""
+    real, told = Endpoint.prepare, [0.0]
+
+    def slow(self, rows):
+        time.sleep(0.3)
+        return real(self, rows)
+
+    noted = property(lambda _: told[-1], lambda _, seconds: told.append(seconds))
+    monkeypatch.setattr(LiveEnds, "handling_seconds", noted, raising=False)
+    with echo_endpoint() as endpoint, listening(endpoint) as url:
+        assert ask(url).status_code == 200
+        monkeypatch.setattr(Endpoint, "prepare", slow)
+        assert ask(url).status_code == 200
+        wait_for(lambda: max(told) > 0.25)
+        wait_for(lambda: told[-1] < 0.25)

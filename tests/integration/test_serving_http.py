@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import contextlib
+import gzip
 import json
 import re
 import socket
@@ -185,6 +187,37 @@ def test_other_types_addresses_and_methods_are_refused(client):
     assert client.get("/nothing").json()["code"] == "not_found"
     assert client.get("/invocations").json()["code"] == "method_not_allowed"
     assert client.delete("/ping").status_code == 405
+
+
+@pytest.mark.parametrize("method", ["PUT", "OPTIONS", "PROPFIND", "get"])
+def test_a_method_that_nobody_speaks_is_refused_in_the_dialect_and_told_what_is(client, method):
+    answer = client.request(method, "/v1/completions")
+    assert answer.status_code == 405
+    assert answer.json()["error"]["code"] == "method_not_allowed"
+    assert answer.headers["allow"] == "POST"
+    assert client.request("FOO", "/ping").headers["allow"] == "GET, HEAD"
+
+
+def test_a_packed_body_is_refused_rather_than_misread(client):
+    packed = gzip.compress(b'{"text_inputs": "a"}')
+    answer = post(client, packed, **{"content-encoding": "gzip"})
+    assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
+    assert post(client, {"text_inputs": "a"}, **{"content-encoding": "identity"}).is_success
+
+
+def test_a_long_type_is_not_told_back_whole(client):
+    answer = post(client, b"x", content_type="x/" + "y" * 5000)
+    assert answer.status_code == 415
+    assert len(answer.content) < 400
+
+
+def test_a_model_that_is_not_there_is_named(client):
+    answer = post(client, {}, "/v2/models/echo/versions/1/infer")
+    assert answer.json()["error"] == "this endpoint serves echo, not echo/versions/1"
+
+
+def test_an_old_health_check_that_names_no_host_is_answered(served):
+    assert raw(served, b"GET /ping HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 200")
 
 
 # SageMaker's runtime, by its own client
@@ -499,6 +532,17 @@ def test_endless_chunks_are_cut_off(served, client):
     assert client.get("/ping").status_code == 200
 
 
+@pytest.mark.parametrize("method", ["POST", "HEAD", "PUT"])
+@pytest.mark.parametrize("path", ["/invocations", "/ping", "/v1/completions"])
+def test_a_body_whose_chunks_are_no_chunks_ends_its_connection_and_no_more(served, method, path):
+    """The head was fine, so the call is being worked on: it is dropped, and is no fault of ours."""
+    head = f"{method} {path} HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n"
+    answer = raw(served, head.encode() + b"-1\r\nabc\r\n0\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 4") or answer == b""
+    assert raw(served, b"GET /ping HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 200")
+    assert not any("Traceback" in line or "broke" in line for line in served.log)
+
+
 def test_a_storm_of_those_who_hang_up_changes_nothing(served, client):
     body = json.dumps({"text_inputs": ["x" * 500] * 8}).encode()
     head = b"POST /invocations HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n" % len(
@@ -528,6 +572,24 @@ def test_a_head_that_dribbles_is_hung_up_on_while_others_are_served(served, clie
                 if int(time.monotonic() - began) % 3 == 0:
                     assert client.get("/ping").status_code == 200
         assert time.monotonic() - began < 15
+
+
+def test_those_who_only_hold_connections_keep_nobody_out():
+    """More of them than there may be, however few files the process was allowed at first."""
+    few = ["bash", "-c", 'ulimit -Sn 300 && exec "$@"', "-"]
+    with contextlib.ExitStack() as held, serving("--engine", "echo", before=few) as served:
+        host, port = served.url.removeprefix("http://").split(":")
+        with httpx.Client(base_url=served.url, timeout=20) as early:
+            assert early.get("/ping").status_code == 200  # and its connection stays
+            for n in range(1100):
+                line = held.enter_context(socket.create_connection((host, int(port)), timeout=5))
+                with contextlib.suppress(OSError):  # hung up on already
+                    line.sendall([b"", b"GET /ping HTTP/1.1\r\n"][n % 2])
+            began = time.monotonic()
+            assert early.get("/ping").status_code == 200
+            assert httpx.get(f"{served.url}/ping").status_code == 200
+            assert time.monotonic() - began < 5  # without their being hung up on for slowness
+        assert not any("out of system resource" in line for line in served.log)
 
 
 def test_calls_on_one_connection_follow_each_other(client):

@@ -17,6 +17,7 @@ from textmill.serving.answers import Generated
 from textmill.serving.backlog import Backlog, Ceiling, Waiting, load_of
 from textmill.serving.budget import Budget
 from textmill.serving.cost import CostModel, Steps, Work
+from textmill.serving.refusals import Code, Refused
 from textmill.testing.engines import PoisonEngine
 
 
@@ -339,3 +340,40 @@ def test_a_load_is_the_sum_of_its_requests():
     one = Waiting(request(0, 4), key=0, due=0.0, serial=0, rows=2, steps=3.0)
     assert load_of(one) == Load(tokens=4, row_steps=6.0, texts=1)
     assert isinstance(Generated((), (), 0, 0), Generated)
+
+
+def test_a_call_that_the_event_loop_alone_makes_late_is_refused():
+    """Whatever the engine could do, and even where it idles."""
+    bench = Bench(slo_seconds=1.0)
+    bench.ends.handling_seconds = 0.9
+    bench.call([request(0, 5)])
+    bench.ends.handling_seconds = 1.1
+    with pytest.raises(Refused) as caught:
+        bench.call([request(1, 5)])
+    assert caught.value.code is Code.OVERLOADED
+    with pytest.raises(Refused):
+        bench.ends.check_room()
+    without_target = Bench()
+    without_target.ends.handling_seconds = 100.0
+    without_target.call([request(0, 5)])
+
+
+@given(
+    rows=st.lists(st.integers(1, 32), min_size=30, max_size=60),
+    at=st.floats(0.5, 1.0),
+    seen_together=st.booleans(),
+)
+def test_a_batch_that_seems_to_take_no_time_makes_no_other_seem_so(rows, at, seen_together):
+    """Two batches end, and a loop that is late sees both ends at once: all and nothing."""
+    model, works = (
+        CostModel(),
+        [Work(padded_tokens=50.0 * n, steps=20.0, row_steps=20.0 * n) for n in rows],
+    )
+    seconds = [0.01 + 0.02 * n for n in rows]
+    for place, (work, took) in enumerate(zip(works, seconds, strict=True)):
+        late = place == int(at * (len(rows) - 1))
+        if late and seen_together:
+            model.observe(work, 2 * took)
+        model.observe(work, 0.0 if late else took)
+    for work, took in zip(works, seconds, strict=True):
+        assert model.predict(work) > 0.6 * took

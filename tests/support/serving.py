@@ -137,11 +137,12 @@ class Served:
 def start_serving(
     *flags: str | Path, env: dict[str, str] | None = None, before: Sequence[str | Path] = ()
 ) -> Served:
-    """A server on a free port, ready. Fails the test if it ends instead.
+    """A server on a free port if the flags name none, ready. Fails the test if it ends instead.
 
     before: the command that starts it.
     """
-    serve = [sys.executable, "-m", "textmill", "serve", "--port", "0"]
+    port = [] if "--port" in flags else ["--port", "0"]
+    serve = [sys.executable, "-m", "textmill", "serve", *port]
     process = subprocess.Popen(
         [*map(str, before), *serve, *map(str, flags)],
         env=env or environment(**_home()),

@@ -62,6 +62,7 @@ def test_a_stage_keeps_its_target_only_if_nearly_all_are_answered_in_time():
     assert not stage(1, seconds=(0.1,) * 90 + (0.9,) * 10).keeps(0.5)
     assert stage(1, seconds=(0.1,) * 90 + (0.9,) * 10).keeps(None)
     assert not stage(1, seconds=(), sent=5).keeps(None)
+    assert not stage(1, seconds=(), sent=0).keeps(None)
 
 
 def test_goodput_counts_what_came_in_time():

@@ -377,10 +377,16 @@ class TestKeys:
         (tmp_path / "key").write_text("  sk-1\n")
         assert read_key_file(tmp_path / "key") == "sk-1"
 
-    @pytest.mark.parametrize("content", [b"", b"\n", b"x" * 5000, b"xxx\nxxx", b"xxx\xff"])
+    @pytest.mark.parametrize("content", [b"", b"\n", b"x" * 5000, b"xxx xxx", b"xxx\xff"])
     def test_a_file_without_a_key_is_refused_and_not_shown(self, tmp_path, content):
         (tmp_path / "key").write_bytes(content)
         with pytest.raises(UsageError, match="holds no key") as error:
+            read_key_file(tmp_path / "key")
+        assert "xxx" not in str(error.value)
+
+    def test_of_several_lines_none_is_guessed_to_be_the_key(self, tmp_path):
+        (tmp_path / "key").write_text("xxx\nyyy\n")
+        with pytest.raises(UsageError, match="2 lines; which is the key") as error:
             read_key_file(tmp_path / "key")
         assert "xxx" not in str(error.value)
 

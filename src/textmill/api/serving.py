@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from textmill.catalog.fetch import Transfer
 from textmill.core import Failure, Record
 from textmill.errors import EngineError, UsageError
-from textmill.serving.access import RateLimiter, is_loopback, parse_rate, read_keys
+from textmill.serving.access import Keys, RateLimiter, is_loopback, parse_rate, read_keys
 from textmill.serving.endpoint import Endpoint as Core
 from textmill.serving.endpoint import Model
 from textmill.serving.limits import Limits
@@ -21,11 +21,24 @@ from textmill.transform.setup import Setup, SetupRequest
 from textmill.words import written
 
 if TYPE_CHECKING:
+    from socket import socket
+
+    from textmill.serving.guard import Access
     from textmill.serving.server import HttpServer, Listen
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m)?")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, None: 1.0}
 _MEGABYTE = 1024 * 1024
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
+_DAY = 86_400.0
+_BOUNDS = {
+    "max_body_mb": (0.001, 1024.0),
+    "max_texts": (1, 1e6),
+    "max_new_tokens": (1, 1e6),
+    "queue": (1, 1e9),
+    "timeout": (0.001, _DAY),
+    "drain": (0.0, _DAY),
+}
 
 
 class Endpoint:
@@ -136,6 +149,15 @@ def serve(
     only `generate` asks. in_background: answer HTTP in a thread; else call `serve_until_stopped`.
     Returns when a real batch has been computed. Raises `UsageError` and its kin.
     """
+    _check_bounds(
+        max_body_mb=max_body_mb,
+        max_texts=max_texts,
+        max_new_tokens=max_new_tokens,
+        queue=queue,
+        timeout=timeout,
+        drain=drain,
+    )
+    _check_name(name)
     limits = _limits(max_body_mb, max_texts, max_new_tokens, queue, timeout)
     seconds = parse_seconds(slo)
     listen = None if port is None else _listen(host, port, tls_cert, tls_key, drain)
@@ -161,19 +183,16 @@ def serve(
     with ExitStack() as stack:
         keys = None if api_key_file is None else read_keys(Path(api_key_file))
         rate = None if rate_limit is None else parse_rate(rate_limit)
-        setup = stack.enter_context(Setup(request))
+        bound = None if listen is None else stack.enter_context(listen.bind())
+        # gives way to this process, which decides on calls and answers them
+        setup = stack.enter_context(Setup(request, gives_way=True))
         core = Core(_model(setup, name), limits=limits, slo_seconds=seconds)
         stack.callback(core.close, drain)
         server = None
-        if listen is not None:
-            from textmill.serving.guard import Access
-
-            access = Access(
-                keys=keys,
-                limiter=None if rate is None else RateLimiter(rate, core.clock),
-                hosts=(host,) if keys is None and is_loopback(host) else None,
-            )
-            server = _server(core, access, listen, any_name=name is None)
+        if listen is not None and bound is not None:
+            limiter = None if rate is None else RateLimiter(rate, core.clock)
+            access = _access(keys, limiter, host)
+            server = _server(core, access, listen, bound, any_name=name is None)
         core.start()
         if server is not None and in_background:
             server.start()
@@ -192,18 +211,23 @@ def parse_seconds(duration: float | str | None) -> float | None:
     return seconds
 
 
+def _check_bounds(**given: float) -> None:
+    for what, value in given.items():
+        least, most = _BOUNDS[what]
+        if not least <= value <= most:
+            raise UsageError(f"{what}={value}: must be from {least:g} to {most:,g}")
+
+
+def _check_name(name: str | None) -> None:
+    if name is not None and _NAME.fullmatch(name) is None:
+        raise UsageError(
+            f"name {written(name)}: letters, digits and - . _ : / are what addresses can hold"
+        )
+
+
 def _limits(
     max_body_mb: float, max_texts: int, max_new_tokens: int, queue: int, timeout: float
 ) -> Limits:
-    for what, value in (
-        ("max_body_mb", max_body_mb),
-        ("max_texts", max_texts),
-        ("max_new_tokens", max_new_tokens),
-        ("queue", queue),
-        ("timeout", timeout),
-    ):
-        if not 0 < value < 1e9:
-            raise UsageError(f"{what}={value}: must be more than 0")
     default = Limits()
     return Limits(
         max_body_bytes=int(max_body_mb * _MEGABYTE),
@@ -225,13 +249,15 @@ def _listen(
     for path in (cert, key):
         if path is not None and not Path(path).is_file():
             raise UsageError(f"there is no file {path}")
-    return listen_type()(
+    listen = listen_type()(
         host=host,
         port=port,
         tls_cert=None if cert is None else Path(cert),
         tls_key=None if key is None else Path(key),
         drain_seconds=drain,
     )
+    listen.check_tls()
+    return listen
 
 
 def _check_access(host: str, api_key_file: str | Path | None, *, no_auth: bool) -> None:
@@ -239,7 +265,7 @@ def _check_access(host: str, api_key_file: str | Path | None, *, no_auth: bool) 
         raise UsageError("--api-key-file and --no-auth contradict each other")
     if not is_loopback(host) and api_key_file is None and not no_auth:
         raise UsageError(
-            f"{host} can be reached from other machines, and there is no key",
+            f"{host or 'every address'} can be reached from other machines, and there is no key",
             hint="give --api-key-file FILE, or --no-auth where everybody may ask",
         )
 
@@ -262,13 +288,22 @@ def _model(setup: Setup, name: str | None) -> Model:
     )
 
 
-def _server(core: Core, access: Any, listen: Listen, *, any_name: bool) -> HttpServer:
+def _access(keys: Keys | None, limiter: RateLimiter | None, host: str) -> Access:
+    from textmill.serving.guard import Access
+
+    hosts = (host,) if keys is None and is_loopback(host) else None
+    return Access(keys=keys, limiter=limiter, hosts=hosts)
+
+
+def _server(
+    core: Core, access: Access, listen: Listen, bound: socket, *, any_name: bool
+) -> HttpServer:
     from textmill import __version__
     from textmill.serving.app import make_app
     from textmill.serving.server import HttpServer
 
     app = make_app(core, access, version=__version__, any_name=any_name)
-    return HttpServer(core, app, listen)
+    return HttpServer(core, app, listen, bound)
 
 
 def _checked(place: int, text: object) -> str:

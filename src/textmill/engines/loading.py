@@ -10,6 +10,7 @@ import difflib
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -22,6 +23,9 @@ from textmill.engines.isolated import DEFAULT_TIMEOUT_S, IsolatedEngine
 from textmill.engines.wire import Order
 from textmill.errors import UsageError
 from textmill.words import written
+
+_NICENESS = 10
+"""Of an engine that gives way: a tenth of the processor where others want all of it."""
 
 
 class LoadedModel(Struct, frozen=True, kw_only=True):
@@ -54,6 +58,11 @@ class _Order(Struct, frozen=True, kw_only=True):
     cache_dir: Path
     seed: int
     timeout_s: float | None
+    gives_way: bool
+
+    def to_worker(self, factory: str, arguments: dict[str, Any]) -> Order:
+        """What the engine's process is told."""
+        return Order(factory, arguments, _NICENESS if self.gives_way else 0)
 
 
 def load_model(
@@ -65,6 +74,7 @@ def load_model(
     cache_dir: Path,
     seed: int = 0,
     timeout_s: float | None = DEFAULT_TIMEOUT_S,
+    gives_way: bool = False,
 ) -> LoadedModel:
     """Load a model folder into an engine.
 
@@ -76,6 +86,7 @@ def load_model(
     cache_dir: where engines keep converted models.
     seed: of sampling, for batches whose parameters have none.
     timeout_s: of the computing of one batch; one that takes longer fails. None means no limit.
+    gives_way: the engine computes with what other processes leave of the processor.
 
     The engine computes in a process of its own, the echo engine excepted.
 
@@ -97,6 +108,7 @@ def load_model(
         cache_dir=cache_dir,
         seed=seed,
         timeout_s=timeout_s,
+        gives_way=gives_way,
     )
     return _LOADERS[engine](order)
 
@@ -129,7 +141,7 @@ def _load_ct2(order: _Order) -> LoadedModel:
         "seed": order.seed,
     }
     engine = IsolatedEngine(
-        Order("textmill.engines.ct2.engine:load", arguments),
+        order.to_worker("textmill.engines.ct2.engine:load", arguments),
         rules,
         parallel=workers,
         timeout_s=order.timeout_s,
@@ -162,7 +174,7 @@ def _load_openvino(order: _Order) -> LoadedModel:
         "seed": order.seed,
     }
     engine = IsolatedEngine(
-        Order("textmill.engines.openvino.engine:load", arguments),
+        order.to_worker("textmill.engines.openvino.engine:load", arguments),
         rules,
         parallel=rules.capabilities.parallel,
         timeout_s=order.timeout_s,

@@ -25,10 +25,12 @@ class Order(Struct, frozen=True):
 
     factory: "module:function" of our own code, which returns an `Engine`.
     arguments: keyword arguments of the function, as plain data.
+    niceness: how far the process gives way to others, from 0 (not at all) to 19.
     """
 
     factory: str
     arguments: dict[str, Any] = {}
+    niceness: int = 0
 
 
 class Work(Struct, frozen=True, array_like=True):

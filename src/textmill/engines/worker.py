@@ -39,6 +39,7 @@ def main() -> None:
     with socket.socket(fileno=int(sys.argv[1])) as line:
         reader = line.makefile("rb")
         order = wire.decode_order(wire.read_frame(reader.read))
+        os.nice(order.niceness)  # before there are threads, which inherit it
         arriving = Arrivals()
         threading.Thread(target=_listen, args=(reader.read, arriving), daemon=True).start()
         try:

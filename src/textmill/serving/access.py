@@ -47,7 +47,8 @@ def _digest(key: str) -> bytes:
 def read_keys(path: Path) -> Keys:
     """The keys of a file: one a line, with a name before it or not; `#` begins a comment line.
 
-    Raises `UsageError` for a file without keys, for a short key and for one that stands twice.
+    Raises `UsageError` for a file without keys, for a key that is short or that no header can
+    carry, and for one that stands twice.
     """
     lines = key_file_text(path).splitlines()
     keys: dict[str, str] = {}
@@ -56,9 +57,10 @@ def read_keys(path: Path) -> Keys:
         if not words or words[0].startswith("#"):
             continue
         name = words[0] if len(words) == 2 else f"key-{number}"
-        if len(words) > 2 or len(words[-1]) < _LEAST_KEY:
+        if len(words) > 2 or not _is_key(words[-1]):
             raise UsageError(
-                f"{path}, line {number}: write KEY or NAME KEY, {_LEAST_KEY} characters or more",
+                f"{path}, line {number}: write KEY or NAME KEY, the key of {_LEAST_KEY} or more"
+                " letters, digits and signs of ASCII",
                 hint="make one with: openssl rand -hex 32",
             )
         if name in keys or words[-1] in keys.values():
@@ -67,6 +69,10 @@ def read_keys(path: Path) -> Keys:
     if not keys:
         raise UsageError(f"the key file {path} holds no key")
     return Keys(keys)
+
+
+def _is_key(word: str) -> bool:
+    return len(word) >= _LEAST_KEY and all("!" <= character <= "~" for character in word)
 
 
 def key_in(headers: Mapping[str, str]) -> str | None:
@@ -145,9 +151,10 @@ def is_foreign(headers: Mapping[str, str], own_hosts: Sequence[str] | None) -> b
     """Whether a web page of another site sends this, or a name that was bent to this machine.
 
     own_hosts: names that this endpoint answers to; None where a key protects it, or nobody knows.
+    A client that names no host at all, as HTTP/1.0 allows, is no browser.
     """
     host = headers.get("host", "")
-    if own_hosts is not None and host_name(host) not in {*own_hosts, *_LOOPBACK}:
+    if host and own_hosts is not None and host_name(host) not in {*own_hosts, *_LOOPBACK}:
         return True
     origin = headers.get("origin")
     return origin is not None and urlsplit_host(origin) != host.lower()

@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from textmill.serving.cost import CostModel, Work
 
-_RAISE, _LOWER, _LOWER_FAST = 0.2, 0.0005, 0.002
+_RAISE, _LOWER, _LOWER_FAST = 0.2, 0.0002, 0.002
 _LEAST_SAFETY, _MOST_SAFETY = 1.1, 3.0
 _FAR_BELOW = 0.6
 

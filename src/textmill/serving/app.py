@@ -71,10 +71,7 @@ class Routes:
             "/v2/models/{name:path}/ready": {"GET": self._model_ready},
             "/v2/models/{name:path}": {"GET": self._metadata},
         }
-        routes = [
-            Route(path, partial(_dispatch, path, methods), methods=_METHODS)
-            for path, methods in table.items()
-        ]
+        routes = [Route(path, _Address(path, handlers)) for path, handlers in table.items()]
         return Router(routes, redirect_slashes=False, default=_not_found)
 
     # SageMaker
@@ -188,7 +185,8 @@ class Routes:
     def _check_model(self, request: Request) -> None:
         name = request.path_params["name"]
         if name != self._model.name:
-            raise Refused(Code.NOT_FOUND, f"this endpoint serves {self._model.name}")
+            message = f"this endpoint serves {self._model.name}, not {name[:80]}"
+            raise Refused(Code.NOT_FOUND, message)
 
     async def _answer(self, request: Request, read: Callable[[bytes], Read]) -> Response:
         try:
@@ -203,16 +201,23 @@ class Routes:
         return response
 
 
-_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
+class _Address:
+    """What one address does for each method; any other method is refused in our own words."""
 
+    def __init__(self, path: str, handlers: dict[str, Handler]) -> None:
+        self._path, self._handlers = path, handlers
+        self._allowed = [*handlers, "HEAD"] if "GET" in handlers else [*handlers]
 
-async def _dispatch(path: str, methods: dict[str, Handler], request: Request) -> Response:
-    request.scope["textmill.route"] = path
-    method = "GET" if request.method == "HEAD" else request.method
-    handler = methods.get(method)
-    if handler is None:
-        raise Refused(Code.METHOD_NOT_ALLOWED, f"ask with {' or '.join(methods)}")
-    return await handler(request)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request. Raises `Refused`."""
+        scope["textmill.route"] = self._path
+        request = Request(scope, receive, send)
+        handler = self._handlers.get("GET" if request.method == "HEAD" else request.method)
+        if handler is None:
+            message = f"ask with {' or '.join(self._handlers)}"
+            raise Refused(Code.METHOD_NOT_ALLOWED, message, allowed=self._allowed)
+        response = await handler(request)
+        await response(scope, receive, send)
 
 
 async def _not_found(_scope: Scope, _receive: Receive, _send: Send) -> None:

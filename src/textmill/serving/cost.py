@@ -11,7 +11,6 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from textmill.batching.scheduler import decoded_rows
 from textmill.core import Params
 
 _FORGET = 0.98
@@ -52,10 +51,12 @@ class CostModel:
 
     def observe(self, work: Work, seconds: float) -> None:
         """One batch took so long."""
-        seconds = max(seconds, _LEAST_SECONDS)
-        features = [value / seconds for value in work._features]  # relative errors
+        # Errors count as shares. Of the longer time: two batches whose ends are seen together seem
+        # to take twice and no time, and no time must not be what all others are measured by.
+        scale = max(seconds, self.predict(work), _LEAST_SECONDS)
+        features = [value / scale for value in work._features]
         for row, left in enumerate(features):
-            self._targets[row] = self._targets[row] * _FORGET + left
+            self._targets[row] = self._targets[row] * _FORGET + left * seconds / scale
             for column, right in enumerate(features):
                 cell = self._products[row][column]
                 self._products[row][column] = cell * _FORGET + left * right
@@ -109,7 +110,3 @@ class Steps:
     def expected_longest(self, params: Params) -> float:
         """Tokens that the longest answer of a batch will have."""
         return max(params.min_new_tokens, min(self.longest, params.max_new_tokens))
-
-    def row_steps(self, params: Params) -> float:
-        """Steps of all rows of one request."""
-        return decoded_rows(params) * self.expected(params)

@@ -12,11 +12,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from textmill.batching.clock import Clock, RealClock
-from textmill.batching.loop import Loop
+from textmill.batching.loop import Loop, LoopStats
 from textmill.batching.scheduler import BatchLimits, Scheduler
 from textmill.core import Failure, Record, Rejected, Request
 from textmill.engines.base import Engine, Tokenizer
-from textmill.errors import EngineError
+from textmill.errors import EngineError, UsageError
 from textmill.records.shape import Shape
 from textmill.serving.calls import Call
 from textmill.serving.ends import LiveEnds
@@ -24,9 +24,9 @@ from textmill.serving.faults import log_fault
 from textmill.serving.health import STALL_SECONDS, Health, State
 from textmill.serving.limits import Limits
 from textmill.serving.metrics import Metrics
+from textmill.serving.refusals import Refused
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 5.0
-_JOIN_S = 5.0
 _PROBE_TEXT = "ping"
 _WARM_UP = ((1, 8), (4, 8), (1, 64), (8, 32), (2, 128), (16, 16))
 """Batches to begin with: texts, and words of each."""
@@ -98,8 +98,10 @@ class Endpoint:
     def start(self) -> None:
         """Begin to compute. Returns when a real batch has been computed.
 
-        Raises `EngineError` when the engine cannot compute even that.
+        Raises `EngineError` when the engine cannot compute even that, and `UsageError` when what a
+        call gets that asks for nothing is over the limits.
         """
+        self._check_defaults()
         self._thread.start()
         self._warm_up()
 
@@ -159,27 +161,45 @@ class Endpoint:
 
     def _run(self) -> None:
         """The loop, again and again: whatever breaks it costs what it had in hand."""
+        fault: BaseException | None = None
         pause = _FIRST_PAUSE_S
         while True:
-            loop = self._new_loop()
-            self.ends.wake = loop.wake
+            stats = LoopStats()
             try:
-                loop.run()
+                if fault is not None:
+                    self._recover(fault)
+                    if self._stopped.wait(pause) and self.ends.is_empty:
+                        return
+                self._new_loop(stats).run()
             except BaseException as error:  # noqa: BLE001 - whatever it was, the next call is served
-                log_fault("the loop broke", error)
-                self.metrics.broke()
-                self.ends.fail_all_taken()
-                pause = _FIRST_PAUSE_S if loop.stats.batches > 1 else pause * 2
-                if self._stopped.wait(min(pause, _LONGEST_PAUSE_S)) and self.ends.is_empty:
-                    return
+                fault = error
+                pause = _FIRST_PAUSE_S if stats.batches > 1 else min(2 * pause, _LONGEST_PAUSE_S)
             else:
                 return
 
-    def _new_loop(self) -> Loop:
+    def _recover(self, fault: BaseException) -> None:
+        """Answer what the loop had in hand, which nobody computes any more."""
+        log_fault("the loop broke", fault)
+        self.metrics.broke()
+        self.ends.fail_all_taken()
+
+    def _new_loop(self, stats: LoopStats) -> Loop:
         model = self.model
         padded = model.engine.capabilities.padded
         scheduler = Scheduler(model.batch_limits, model.engine.group, padded=padded)
-        return Loop(self.ends, scheduler, model.engine, self.ends, journal=self.ends)
+        loop = Loop(self.ends, scheduler, model.engine, self.ends, journal=self.ends, stats=stats)
+        self.ends.wake = loop.wake
+        return loop
+
+    def _check_defaults(self) -> None:
+        window = self.prepare([Record(ordinal=0, id=b"0", texts=(_PROBE_TEXT,))])
+        try:
+            self.limits.check_requests(window.requests)
+        except Refused as refused:
+            raise UsageError(
+                f"every call without parameters would be refused: {refused.message}",
+                hint="set fewer, or allow more (--max-new-tokens)",
+            ) from refused
 
     def _warm_up(self) -> None:
         """Compute batches of several shapes: readiness means it, and the cost model needs them."""

@@ -79,6 +79,8 @@ class LiveEnds:
         self._serials = count()
         self._closing = False
         self._changed = threading.Condition()
+        self.handling_seconds = 0.0
+        """What a call takes now besides waiting and being computed; told by whoever speaks HTTP."""
         self.wake: Callable[[], None] = _nothing
         """Ends the loop's wait for the engine; set by whoever runs the loop."""
 
@@ -90,10 +92,11 @@ class LiveEnds:
             now = self._clock.now()
             entries = self._entries_of(call, now)
             self._admit(call, entries, now)
-            for entry in entries:
-                self._entries[id(entry.waiting.request)] = entry
-                self._backlog.add(entry.waiting)
-            self._health.work_waits()
+            try:
+                self._enter(entries)
+            except BaseException:
+                self._withdraw(entries)
+                raise
             self._changed.notify()
             free = 0 < self._busy < self._parallel
         if free:
@@ -112,12 +115,9 @@ class LiveEnds:
         """The client has left: what waits of its call is dropped, what is computed goes on."""
         with self._changed:
             call.cancelled = True
-            dropped = [w for w in call.waiting if self._backlog.discard(w)]
-            for waiting in dropped:
-                del self._entries[id(waiting.request)]
-            self._metrics.departed(len(dropped))
-            if not self._entries:
-                self._health.nothing_waits()
+            waiting = [w for w in call.waiting if self._backlog.holds(w)]
+            self._withdraw([self._entries[id(w.request)] for w in waiting])
+            self._metrics.departed(len(waiting))
 
     def close(self) -> None:
         """Take no more calls; `take` ends once those in here are answered."""
@@ -163,6 +163,7 @@ class LiveEnds:
                 "batch_budget_tokens": self._forecast.budget.tokens,
                 "budget_halvings": self._forecast.budget.halvings,
                 "predicted_wait_seconds": seconds,
+                "handling_seconds": self.handling_seconds,
             }
 
     # What the loop does
@@ -209,17 +210,18 @@ class LiveEnds:
                     self._health.nothing_waits()
         finally:  # whatever breaks here, who has all answers gets them
             for call in complete:
-                call.done.set_result(call.answers())
+                _end(call)
 
     def _land(self, outcome: Outcome, answer: Answer, now: float, complete: list[Call]) -> None:
         entry = self._entries.get(id(outcome.request))
         if entry is None:
             return
+        is_complete = entry.call.settle(entry.position, answer, now)
         self._forget(entry)
-        if entry.call.settle(entry.position, answer, now):
+        if is_complete:
             complete.append(entry.call)
         _note_steps(entry, outcome)
-        seconds = now - entry.waiting.due
+        seconds = now - entry.waiting.due + self.handling_seconds
         self._forecast.answered(entry.running, seconds, predicted=entry.call.predicted)
 
     def verdict(self, batch: Batch) -> Verdict:  # noqa: ARG002  the protocol's
@@ -323,10 +325,10 @@ class LiveEnds:
 
         Returns the seconds that it will take by the cost model.
         """
-        if not self._backlog and self._forecast.is_idle:
-            return 0.0  # it cannot be answered sooner
-        predicted = self._forecast.seconds_until_done(self._backlog.standing(now) + own, now)
-        seconds = self._forecast.with_safety(predicted)
+        predicted = 0.0
+        if self._backlog or not self._forecast.is_idle:  # else it cannot be answered sooner
+            predicted = self._forecast.seconds_until_done(self._backlog.standing(now) + own, now)
+        seconds = self._forecast.with_safety(predicted) + self.handling_seconds
         if self._slo is not None and seconds > self._slo:
             message = f"an answer would take {seconds:.2f} s, the target is {self._slo:g} s"
             raise self._overloaded(message, seconds - self._slo)
@@ -343,6 +345,20 @@ class LiveEnds:
 
     # Bookkeeping
 
+    def _enter(self, entries: Sequence[_Entry]) -> None:
+        for entry in entries:
+            self._entries[id(entry.waiting.request)] = entry
+            self._backlog.add(entry.waiting)
+        self._health.work_waits()
+
+    def _withdraw(self, entries: Sequence[_Entry]) -> None:
+        """Requests that wait, or were about to: nobody will ask for their answers."""
+        for entry in entries:
+            self._backlog.discard(entry.waiting)
+            self._entries.pop(id(entry.waiting.request), None)
+        if not self._entries:
+            self._health.nothing_waits()
+
     def _forget(self, entry: _Entry) -> None:
         """The request has its answer, or needs none."""
         del self._entries[id(entry.waiting.request)]
@@ -350,6 +366,14 @@ class LiveEnds:
             entry.taken.left -= 1
             if not entry.taken.left:
                 self._busy = max(0, self._busy - 1)
+
+
+def _end(call: Call) -> None:
+    """Let whoever waits have the answers, or the fault for want of them."""
+    try:
+        call.done.set_result(call.answers())
+    except Exception as error:  # noqa: BLE001 - the calls that are complete with it have theirs
+        call.done.set_exception(error)
 
 
 def _note_steps(entry: _Entry, outcome: Outcome) -> None:

@@ -30,6 +30,8 @@ def error_response(refused: Refused, path: str) -> Response:
     headers = {}
     if refused.retry_after_s is not None:
         headers["retry-after"] = str(ceil(refused.retry_after_s))
+    if refused.allowed:
+        headers["allow"] = ", ".join(refused.allowed)
     if refused.code is Code.UNAUTHORIZED:
         headers["www-authenticate"] = 'Bearer, Basic realm="textmill"'
     if refused.code in _CLOSING:

@@ -18,6 +18,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from textmill.serving.access import Keys, RateLimiter, is_foreign, key_in
+from textmill.serving.calls import Timings
 from textmill.serving.errors import error_response
 from textmill.serving.faults import log_fault
 from textmill.serving.metrics import Metrics
@@ -104,22 +105,24 @@ class Guard:
                 timings=timings,
             )
             self._tracing.note(call)
-        if not _calls.isEnabledFor(logging.INFO):
-            return
-        line: dict[str, Any] = {
-            "action": "call",
-            "route": route,
-            "status": status,
-            "seconds": round(seconds, 4),
-            "client": scope.get("textmill.client"),
-        }
-        if exchange.code is not None:
-            line["code"] = exchange.code
-        if exchange.trace is not None:
-            line["traceparent"] = exchange.trace
-        if timings is not None:
-            line |= {name: _short(getattr(timings, name)) for name in timings.__struct_fields__}
-        _calls.info(json.dumps(line))
+        if _calls.isEnabledFor(logging.INFO):
+            said = {"route": route, "status": status, "seconds": round(seconds, 4)}
+            who = {"client": scope.get("textmill.client")}
+            _calls.info(
+                json.dumps({"action": "call", **said, **who, **_details(exchange, timings)})
+            )
+
+
+def _details(exchange: _Exchange, timings: Timings | None) -> dict[str, Any]:
+    """What the log says of a call, as far as there is something to say."""
+    found: dict[str, Any] = {}
+    if exchange.code is not None:
+        found["code"] = exchange.code
+    if exchange.trace is not None:
+        found["traceparent"] = exchange.trace
+    if timings is not None:
+        found |= {name: _short(getattr(timings, name)) for name in timings.__struct_fields__}
+    return found
 
 
 def _short(value: float) -> float:

@@ -68,10 +68,5 @@ class Health:
         idle = self._since(self._last_done)
         return self._waiting_since is None and (idle is None or idle > FRESH_SECONDS)
 
-    @property
-    def seconds_since_batch(self) -> float | None:
-        """Since a batch was done; None if none was."""
-        return self._since(self._last_done)
-
     def _since(self, moment: float | None) -> float | None:
         return None if moment is None else self._clock.now() - moment

@@ -31,6 +31,7 @@ from textmill.serving.limits import Limits
 from textmill.serving.media import CSV, JSON, LINES, TEXT, accepted, media_type
 from textmill.serving.reading import Reader, text_of
 from textmill.serving.refusals import Code, Refused
+from textmill.words import written
 
 _ID = "id"
 _INPUTS, _PARAMETERS = "inputs", "parameters"
@@ -78,7 +79,7 @@ class Invocations:
         else:
             raise Refused(
                 Code.UNSUPPORTED_MEDIA_TYPE,
-                f"unsupported content type {content_type}; send application/json,"
+                f"unsupported content type {written(content_type, 100)}; send application/json,"
                 " application/jsonlines or application/x-text",
             )
         return Invocation(asked=asked, form=form, accept=wanted)

@@ -43,7 +43,7 @@ def accepted(header: str | None) -> str:
             return name
     raise Refused(
         Code.NOT_ACCEPTABLE,
-        f"cannot answer in {written(header[:100])}; accept application/json,"
+        f"cannot answer in {written(header, 100)}; accept application/json,"
         " application/jsonlines or text/csv",
     )
 

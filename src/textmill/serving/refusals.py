@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 from textmill.errors import ErrorCode
@@ -87,10 +88,19 @@ class Refused(Exception):
 
     code: why. message: a sentence for whoever sent it; it holds no text of other callers.
     retry_after_s: when to try again; None where that is of no use.
+    allowed: methods of HTTP that the address knows, where another one was used.
     """
 
-    def __init__(self, code: Code, message: str, *, retry_after_s: float | None = None) -> None:
-        self.code, self.message, self.retry_after_s = code, message, retry_after_s
+    def __init__(
+        self,
+        code: Code,
+        message: str,
+        *,
+        retry_after_s: float | None = None,
+        allowed: Sequence[str] = (),
+    ) -> None:
+        self.code, self.message = code, message
+        self.retry_after_s, self.allowed = retry_after_s, tuple(allowed)
         super().__init__(message)
 
     @property

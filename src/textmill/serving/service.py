@@ -19,6 +19,7 @@ from textmill.serving.health import State
 from textmill.serving.reading import Reader
 from textmill.serving.refusals import Code, Refused
 from textmill.serving.replay import Replays
+from textmill.words import written
 
 _INLINE_CHARS = 4096
 """Shorter texts are tokenized at once; longer ones by a thread, so that nobody waits for them."""
@@ -80,6 +81,7 @@ class Service:
         """The whole way. Raises `Refused`, and `Gone` when there is nobody to answer."""
         arrived = self.endpoint.clock.now()
         self.check_open()
+        _check_encoding(request)
         deadline = arrived + self._seconds(request)
         body = await self._body(request)
         name = request.headers.get("amz-sdk-invocation-id")
@@ -179,6 +181,14 @@ class Service:
         except TimeoutError:
             raise Refused(Code.SLOW_REQUEST, "the body took too long to come") from None
         return bytes(body)
+
+
+def _check_encoding(request: Request) -> None:
+    """Raise `Refused` for a body that would have to be unpacked, to nobody knows how much."""
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        message = f"the body is packed ({written(encoding, 40)}): send it as it is"
+        raise Refused(Code.UNSUPPORTED_MEDIA_TYPE, message)
 
 
 def _too_large(most: int) -> Refused:

@@ -81,10 +81,16 @@ class Setup:
     Owns the engine; a context manager that closes it.
     """
 
-    def __init__(self, request: SetupRequest, output_filter: JsonPath | None = None) -> None:
+    def __init__(
+        self,
+        request: SetupRequest,
+        output_filter: JsonPath | None = None,
+        *,
+        gives_way: bool = False,
+    ) -> None:
         """Raises `UsageError` and its kin for whatever cannot work, cheapest checks first.
 
-        output_filter: what of each result a job writes.
+        output_filter: what of each result a job writes. gives_way: as in `load_model`.
         """
         self.shape = shape_of(request)
         layers = user_layers(request)
@@ -95,7 +101,7 @@ class Setup:
         with ExitStack() as stack:
             if self.artifact is not None:
                 stack.enter_context(lease(request.home, self.artifact.folder))
-            self.model = _load(request, self.artifact)
+            self.model = _load(request, self.artifact, gives_way=gives_way)
             stack.callback(self.model.close)
             self.resolver = self._resolver(layers, request)
             self._check(self.resolver.base)
@@ -244,7 +250,7 @@ def find_model(request: SetupRequest) -> Artifact | None:
     )
 
 
-def _load(request: SetupRequest, artifact: Artifact | None) -> LoadedModel:
+def _load(request: SetupRequest, artifact: Artifact | None, *, gives_way: bool) -> LoadedModel:
     if is_remote(request):
         return open_remote(request)
     return load_model(
@@ -254,6 +260,7 @@ def _load(request: SetupRequest, artifact: Artifact | None) -> LoadedModel:
         threads=request.threads,
         cache_dir=request.home / "engines",
         timeout_s=request.timeout or None,
+        gives_way=gives_way,
     )
 
 

@@ -61,10 +61,10 @@ class Stage(Struct, frozen=True, kw_only=True):
 
     def keeps(self, slo: float | None) -> bool:
         """Whether nearly all calls were answered, and 95 of 100 of them within the target."""
-        if self.ok < _KEPT_SHARE * self.sent:
-            return False
         p95 = self.percentile(0.95)
-        return slo is None or (p95 is not None and p95 <= slo)
+        if p95 is None or self.ok < _KEPT_SHARE * self.sent:
+            return False
+        return slo is None or p95 <= slo
 
 
 class Sweep:
