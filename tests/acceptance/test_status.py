@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -181,6 +182,36 @@ def test_a_killed_job_is_counted_exactly_and_says_how_to_continue(tmp_path, many
     _, (job,) = look(killed, "out.jsonl")
     assert (job["state"], job["counts"]["rows"]) == ("complete", ROWS)
     assert job["resumed"] == len(done)
+
+
+def test_a_job_that_was_moved_is_continued_where_it_is(tmp_path, many, killed):
+    there = tmp_path / "there"
+    there.mkdir()
+    shutil.move(killed / "out.jsonl.job", there)
+    shown = textmill("status", there).out
+    assert f"note: it began as {killed}/out.jsonl" in shown
+    line = next(x for x in shown.splitlines() if x.startswith("to continue:")).partition(":  ")[2]
+    assert textmill(*shlex.split(line)[4:], cwd=killed).code == 3
+    assert (there / "out.jsonl").read_bytes() == many[1]
+    assert not (killed / "out.jsonl").exists()
+
+
+def test_a_job_reached_by_another_name_has_not_moved(tmp_path, killed):
+    (tmp_path / "link").symlink_to(killed)
+    assert "it began as" not in textmill("status", tmp_path / "link" / "out.jsonl").out
+
+
+def test_a_changed_copy_of_standard_input_is_damage(tmp_path, many):
+    words = ("run", "-", "-o", "out.jsonl", "--engine", "echo", "--max-errors", "0")
+    assert textmill(*words, cwd=tmp_path, stdin=many[0].read_bytes()).code == 4
+    code, (job,) = look(tmp_path, "out.jsonl", "--verify")
+    assert (code, job["verification"]["problems"]) == (0, [])
+    assert "the copy of the input" in job["verification"]["checked"][0]
+    with (tmp_path / "out.jsonl.job" / "stdin.jsonl").open("ab") as copy:
+        copy.write(b"x")
+    code, (job,) = look(tmp_path, "out.jsonl", "--verify")
+    (problem,) = job["verification"]["problems"]
+    assert (code, "is not the input that the job began with" in problem) == (70, True)
 
 
 def test_a_job_that_was_started_fresh_is_not_continued_fresh(tmp_path, killed):
@@ -383,6 +414,16 @@ def test_several_jobs_in_a_folder_have_a_line_each(tmp_path, many):
     shown = textmill("status", tmp_path)
     assert shown.code == 70
     assert f"{tmp_path}/fine.jsonl is not there any more" in shown.out
+
+
+def test_a_job_that_cannot_be_read_hides_no_other(tmp_path):
+    assert finished(tmp_path, row(1), name="fine").code == 0
+    (tmp_path / "loop.jsonl.job").symlink_to("loop.jsonl.job")
+    (tmp_path / "odd.jsonl.job" / "job.json").mkdir(parents=True)
+    code, jobs = look(tmp_path)
+    states = {job["output"]: job["state"] for job in jobs}
+    assert code == 70
+    assert states == {"fine.jsonl": "complete", "loop.jsonl": "damaged", "odd.jsonl": "damaged"}
 
 
 def test_watch_ends_with_the_job_and_its_exit_code(tmp_path, many):

@@ -118,6 +118,8 @@ def test_an_unsupported_entry_says_why_and_what_to_do() -> None:
         ("../../etc/passwd", ModelNotFound, "does not exist"),
         ("org/..", ModelNotFound, "no model"),
         ("", ModelNotFound, 'no model ""'),
+        ("localhost:8000", ModelNotFound, "named by its URL: http://localhost:8000"),
+        ("127.0.0.1:8000/v1", ModelNotFound, "named by its URL: http://127.0.0.1:8000/v1"),
         ("some/repo", ModelNotFound, "offline"),
     ],
 )

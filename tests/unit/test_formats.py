@@ -121,7 +121,7 @@ class TestWriters:
         assert written("csv", lines, ["title", "n"]) == (
             b"id,title,n,generated_text,generated_texts\n"
             b'a,"say ""hi""",1.50,"one, two",\n'
-            b'7,,null,"""\n",\n'
+            b'7,,,"""\n",\n'
         )
         assert written("tsv", lines[:1], ["n"]) == (
             b"id\tn\tgenerated_text\tgenerated_texts\na\t1.50\tone, two\t\n"

@@ -30,6 +30,9 @@ from textmill.errors import ModelNotFound, UnsupportedModel, UsageError
 from textmill.words import written
 
 DEMO = "demo"
+_HOST_AND_PORT = re.compile(
+    r"(localhost|[\w-]+(\.[\w-]+)+|\[[0-9a-f:]+\]):[0-9]+(/|$)", re.IGNORECASE
+)
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 PATH_STARTS = ("/", "./", "../", "~")
 ARCHIVE_ENDS = (".tar.gz", ".tgz")
@@ -178,6 +181,8 @@ def _way_out(name: str) -> str:
         return "There is no such file."
     if "://" in name:
         return "Addresses are not read. Download it, then name the folder or the .tar.gz."
+    if _HOST_AND_PORT.match(name):
+        return f"A server is named by its URL: http://{name}"
     near = near_names(name)
     if near:
         return f"Did you mean {' or '.join(near)}? All: textmill models list"

@@ -13,6 +13,7 @@ from textmill.errors import ErrorCode
 
 RETRY = "--retry-failed"
 NO_RETRY = "a finished table is not opened again: run the failed rows as a job of their own"
+_OUTPUT = ("-o", "--output")
 _MAX_ERRORS, _TIMEOUT = "--max-errors", "--timeout"
 _TIMEOUT_SECONDS = 600.0
 """What --timeout is by default."""
@@ -30,13 +31,14 @@ def retry_line(
     *,
     codes: Collection[str] = (),
     standard_input: str | None = None,
+    output: str | None = None,
 ) -> str:
     """The line of a job, so that its failed rows are computed again, with better prospects.
 
     codes: what they failed with; of the flags that may change, those are set that help.
-    standard_input: the file that is to be read as such.
+    standard_input: the file that is to be read as such. output: where the job has been moved to.
     """
-    words = [word for word in _again(command) if word != RETRY]
+    words = [word for word in _again(command, output) if word != RETRY]
     if ErrorCode.TIMEOUT in codes:
         words = _with_flag(words, _TIMEOUT, _more_time(_value(words, _TIMEOUT)))
     if ErrorCode.OOM in codes:
@@ -82,22 +84,27 @@ def next_line(
     errors: int,
     rows: int,
     standard_input: str | None = None,
+    output: str | None = None,
 ) -> str:
     """The line that continues a job, of whose `rows` done so many are `errors`.
 
     Where its --max-errors allows no more, it allows twice as many. standard_input: the file that is
-    to be read as such.
+    to be read as such. output: where the job has been moved to.
     """
-    words = _again(command)
+    words = _again(command, output)
     limit = _value(words, _MAX_ERRORS)
     if limit is not None and errors > _allowed(limit, rows):
         words = _with_flag(words, _MAX_ERRORS, _larger(limit, errors))
     return _typed(words, cwd, standard_input)
 
 
-def _again(command: Sequence[str]) -> list[str]:
+def _again(command: Sequence[str], output: str | None) -> list[str]:
     """--fresh would start over."""
-    return [word for word in command if word != "--fresh"]
+    words = [word for word in command if word != "--fresh"]
+    if output is None:
+        return words
+    given = [flag for flag in _OUTPUT if _place(words, flag) is not None]
+    return _with_flag(words, (given or _OUTPUT)[0], output)
 
 
 def _place(words: Sequence[str], flag: str) -> tuple[int, str] | None:

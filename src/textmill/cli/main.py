@@ -7,15 +7,26 @@ import sys
 
 INTERRUPTED = 130
 GOES_ON = "interrupted: the same command goes on where this one stopped\n"
+KEEPS_NOTHING = {
+    "score": "interrupted: nothing was written\n",
+    **dict.fromkeys(("bench", "gateway", "serve", "status"), "interrupted\n"),
+}
+"""What is said by commands that have nothing to go on with."""
 
 TYPE_CHECKING = False  # typing's own takes longer to import than all that is here
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import NoReturn
+
+
+def interrupted(argv: Sequence[str]) -> str:
+    """The line with which a command ends that was interrupted."""
+    return KEEPS_NOTHING.get(argv[0], GOES_ON) if argv else GOES_ON
 
 
 def leave(*_: object) -> NoReturn:
     """End the process at once: nothing has begun yet that would have to end, or all has ended."""
-    os.write(2, GOES_ON.encode())
+    os.write(2, interrupted(sys.argv[1:]).encode())
     os._exit(INTERRUPTED)
 
 

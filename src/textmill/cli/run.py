@@ -132,8 +132,8 @@ def run(
     fresh
         Start over: forget an unfinished job and replace a finished one's output.
     retry_failed
-        Compute the rows again that failed in the engine (oom, engine_error, timeout, crashed), of
-        an unfinished job or a finished one; all other results stay.
+        Compute the rows again that failed in the engine (oom, engine_error, timeout, crashed; a
+        server's too_long), of an unfinished job or a finished one; all other results stay.
     report
         HTML page of the job to write: one file that needs no network.
     offline

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 
-from textmill.cli.main import GOES_ON
+from textmill.cli.main import interrupted
 from textmill.cli.streams import Output, Untaken, watch_output
 from textmill.errors import ExitCode, TextmillError, meaning_of
 
@@ -37,16 +37,16 @@ def run_app(app: App, argv: Sequence[str]) -> int:
     except Untaken:
         status = ExitCode.UNPRINTED  # told below
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  told, with its exit code
-        message, status = explain(error)
+        message, status = explain(error, argv)
         sys.stderr.write(printable(message))
         sys.stderr.flush()
     return _all_told(output, status)
 
 
-def explain(error: BaseException) -> tuple[str, ExitCode]:
-    """What to print for an exception that ends a command, and its exit code."""
+def explain(error: BaseException, argv: Sequence[str] = ()) -> tuple[str, ExitCode]:
+    """What to print for an exception that ends the command `argv`, and its exit code."""
     if isinstance(error, KeyboardInterrupt):
-        return GOES_ON, ExitCode.INTERRUPTED
+        return interrupted(argv), ExitCode.INTERRUPTED
     if isinstance(error, CycloptsError):
         words = " ".join(["textmill", *(error.command_chain or ())])
         return f"error: {error}\n  see {words} --help\n", ExitCode.REFUSED

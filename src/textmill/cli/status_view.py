@@ -50,6 +50,7 @@ def block(job: JobStatus) -> str:
     lines += map(_cause, job.failures)
     lines += [] if job.runs is None else [_history(job)]
     lines += (f"note: {warning}" for warning in job.warnings)
+    lines += [] if job.moved_from is None else [f"note: it began as {job.moved_from}"]
     if job.state in {State.STOPPED, State.DIED, State.SILENT}:
         lines.append(_how_to_continue(job))
     if job.counts.failed and job.state not in {State.RUNNING, State.DAMAGED}:
@@ -139,6 +140,7 @@ def _how_to_continue(job: JobStatus) -> str:
         errors=errors,
         rows=job.counts.rows,
         standard_input=_standard_input(job),
+        output=job.moved_to,
     )
     return f"to continue{_with_input(job)}:  {line}"
 
@@ -150,7 +152,11 @@ def _how_to_retry(job: JobStatus) -> str:
     if job.command is None:
         return "to compute failed rows again, make the call with retry_failed=True"
     line = retry_line(
-        job.command, job.cwd, codes=job.counts.codes, standard_input=_standard_input(job)
+        job.command,
+        job.cwd,
+        codes=job.counts.codes,
+        standard_input=_standard_input(job),
+        output=job.moved_to,
     )
     return f"to compute failed rows again{_with_input(job)}:  {line}"
 

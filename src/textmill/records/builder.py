@@ -65,6 +65,7 @@ class RecordBuilder:
         self._columns: dict[str, None] = {}
         self._unused: dict[str, None] = {}
         self._kept_seen: set[str] = set()
+        self._id_starts: set[bytes] = set()
         self._id_field = shape.id_field
         self._takes_rows = shape.takes_rows
         self._needed = shape.needed_columns
@@ -84,6 +85,12 @@ class RecordBuilder:
     def unseen_columns(self) -> tuple[str, ...]:
         """Columns to keep that no record had."""
         return tuple(name for name in self.shape.keep if name not in self._kept_seen)
+
+    @property
+    def ids_look_alike(self) -> bool:
+        """Whether some ids are texts that may read as others that are none: `"6"` and `6`."""
+        texts = {start[1:] for start in self._id_starts if start[:1] == b'"'}
+        return any(start[:1] in texts for start in self._id_starts if start[:1] != b'"')
 
     def build(
         self,
@@ -182,6 +189,7 @@ class RecordBuilder:
         value = _copied(self._id_field, raw)
         if value in _NO_IDS:
             raise _no_id(self._id_field, value)
+        self._id_starts.add(value[:2])
         return value
 
     def _texts(self, fields: Fields) -> tuple[str, ...]:

@@ -360,7 +360,8 @@ def _check_names(names: Sequence[str], file: str) -> None:
     """Raise `InputError` unless every column has a name of its own."""
     for number, name in enumerate(names, 1):
         if not name.strip():
-            raise _bad_header(file, f"column {number} has no name")
+            at_end = " (a delimiter too many at its end?)" if number == len(names) else ""
+            raise _bad_header(file, f"column {number} has no name{at_end}")
     if len(set(names)) < len(names):
         twice = next(name for at, name in enumerate(names) if name in names[:at])
         raise _bad_header(file, f"the name {quoted(twice)} is there twice")

@@ -52,6 +52,8 @@ _ENDINGS: dict[str, Format] = {
 DELIMITERS: dict[Format, bytes] = {"csv": COMMA, "tsv": TAB}
 DELIMITED: frozenset[Format] = frozenset({"csv", "tsv"})
 """Formats with a header and cells that a character separates."""
+TABLES: frozenset[Format] = frozenset({*DELIMITED, "parquet"})
+"""Formats that name their columns once for all rows."""
 
 _COMPRESSED = (".gz", ".zst")
 BOM = b"\xef\xbb\xbf"

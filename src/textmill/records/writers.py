@@ -5,9 +5,10 @@ The first text stands as it is in `generated_text`. `generated_texts` is empty w
 one, else the JSON array of all of them, so what was written can be told exactly:
 `json.loads(generated_texts) if generated_texts else [generated_text]`.
 
-Cells are JSON strings as their text and all other JSON values as they are written; a column that a
-record lacks is an empty cell. A cell is quoted when it holds the delimiter, a quote, `\n` or `\r`.
-Rows end with `\n`. Cells that a spreadsheet takes for a formula (`=1+1`) are written untouched.
+Cells are JSON strings as their text and all other JSON values as they are written; null is an empty
+cell, and so is a column that a record lacks. A cell is quoted when it holds the delimiter, a quote,
+`\n` or `\r`. Rows end with `\n`. Cells that a spreadsheet takes for a formula (`=1+1`) are written
+untouched.
 """
 
 from __future__ import annotations
@@ -92,6 +93,8 @@ class DelimitedWriter:
 
 
 def _cell(value: Raw) -> str:
-    """A JSON string's text; any other value as it is written."""
+    """A JSON string's text; nothing for null; any other value as it is written."""
     text = bytes(value)
+    if text == b"null":
+        return ""
     return decode_string(text) if text[:1] == b'"' else text.decode()

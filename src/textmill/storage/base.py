@@ -182,7 +182,7 @@ _INPUT_HINTS = {
     errno.ENOENT: "check the spelling and the current folder",
     errno.EACCES: "you may not read it: check its permissions (ls -l)",
     errno.EPERM: "you may not read it: check its permissions (ls -l)",
-    errno.EISDIR: "give files, or a glob such as 'folder/*.jsonl'",
+    errno.EISDIR: "name a file in it",
 }
 
 

@@ -17,6 +17,8 @@ from textmill.storage.decompress import Stored, decompressed
 from textmill.storage.local import open_local
 from textmill.words import written
 
+_STREAMS = ("/dev/std", "/dev/fd/", "/proc/")
+
 
 class LocalInput:
     """A file's text, decompressed: bytes from front to end. Every failure is an `InputError`."""
@@ -154,6 +156,18 @@ def same_file(a: str, b: str) -> bool:
         return os.path.samestat(_status(a), _status(b))
     except (OSError, ValueError):
         return False
+
+
+def is_device(path: str) -> bool:
+    """Whether it names a device, a pipe or a socket, neither a file nor a folder; a stream of this
+    process is one, even where it leads to a file."""
+    if path.startswith(_STREAMS):
+        return True
+    try:
+        mode = _status(path).st_mode
+    except (OSError, ValueError):
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def digest(path: str) -> str:

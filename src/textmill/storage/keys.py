@@ -18,7 +18,7 @@ def key_file_text(path: str | Path) -> str:
     if len(data) > _MAX_FILE_BYTES:
         raise UsageError(f"the key file {path} holds no key: it is over 1 MiB")
     try:
-        return data.decode()
+        return data.decode("utf-8-sig")  # editors on Windows begin a file with a mark
     except UnicodeDecodeError as error:
         raise UsageError(f"the key file {path} holds no key: it is no text in UTF-8") from error
 
@@ -26,6 +26,11 @@ def key_file_text(path: str | Path) -> str:
 def read_key_file(path: str | Path) -> str:
     """The one key in a file, blanks around it left out. Raises `UsageError`."""
     key = key_file_text(path).strip()
+    if (lines := len(key.splitlines())) > 1:
+        raise UsageError(
+            f"the key file {path} has {lines} lines; which is the key?",
+            hint="one line with the key",
+        )
     is_one = all("!" <= character <= "~" for character in key)
     if not key or len(key) > _MAX_KEY_BYTES or not is_one:
         raise UsageError(f"the key file {path} holds no key", hint="one line with the key")

@@ -16,7 +16,7 @@ from textmill.errors import ErrorCode, InputError
 from textmill.records.builder import example_prompt
 from textmill.records.contents import AS_LINE, AS_LINES
 from textmill.records.delimited import other_mark
-from textmill.records.formats import BOM, DELIMITED, Format
+from textmill.records.formats import BOM, DELIMITED, TABLES, Format
 from textmill.records.jsonpath import Path
 from textmill.records.openai_request import CUSTOM_ID
 from textmill.records.shape import ORDINAL_ID, TEXT_FIELD, Shape
@@ -29,7 +29,6 @@ from textmill.transform.reading import RowReader
 LOOK_ROWS = MAX_WINDOW_ROWS
 """How many rows from the start of each file are looked at, where it does not tell its columns."""
 
-_TABLES = frozenset({*DELIMITED, "parquet"})
 _OWN_COLUMNS = "openai"
 """The format whose rows have keys of their own, from which the columns are made."""
 _EXCERPT_CHARACTERS = 60
@@ -67,7 +66,7 @@ def _check_named(files: Sequence[JobInput], shape: Shape, rows: int) -> None:
             look = _look(file, shape, rows, wanted=missing.values())
             if look.first_is_no_json:
                 _refuse_other_lines(file, shape, all_bad=look.none_is_json)
-            if file.format in _TABLES:
+            if file.format in TABLES:
                 lacking += _lacking(file, shape, look.columns)
             seen |= dict.fromkeys(look.columns)
             missing = {name: any_of for name, any_of in missing.items() if not any_of & seen.keys()}
@@ -165,7 +164,7 @@ def _look(file: JobInput, shape: Shape, rows: int, wanted: Collection[set[str]])
         first = first or chunk[0]
         none_is_json = none_is_json and all(map(_is_no_json, chunk))
         found = set(reader.builder.columns)
-        if file.format in _TABLES or (found and all(any_of & found for any_of in wanted)):
+        if file.format in TABLES or (found and all(any_of & found for any_of in wanted)):
             break
     return _Look(
         columns=reader.builder.columns,

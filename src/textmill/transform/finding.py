@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
-from textmill.errors import UsageError
+from textmill.errors import InputError, UsageError
 from textmill.storage.base import Store, input_errors
 from textmill.storage.connecting import StoreOptions
 from textmill.storage.local import LocalStore
@@ -113,7 +113,15 @@ def _names_in(store: LocalStore) -> list[str]:
         entries = sorted(store.root.iterdir())
     names = [entry.name for entry in entries if entry.name.endswith(_MANIFEST)]
     folders = (entry.name for entry in entries if entry.name.endswith(_FOLDER))
-    return names + [f"{name}/job.json" for name in folders if store.stat(f"{name}/job.json")]
+    return names + [f"{name}/job.json" for name in folders if _may_hold_job(store, name)]
+
+
+def _may_hold_job(store: LocalStore, folder: str) -> bool:
+    """One that cannot be read may, and hides no other: `job_status` says what is wrong with it."""
+    try:
+        return store.stat(f"{folder}/job.json") is not None
+    except InputError:
+        return True
 
 
 def _outputs(store: Store, names: Sequence[str]) -> list[str]:

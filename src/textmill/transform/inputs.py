@@ -88,7 +88,10 @@ class JobInput(Struct, frozen=True, kw_only=True):
         """Changes with the content. Raises `InputError` if the file has gone."""
         entry = self.store.stat(self.name)
         if entry is None:
-            raise InputError(f"{self.label} is not there any more")
+            raise InputError(
+                f"{self.label} is not there any more",
+                hint="put it back as it was, and the same line goes on",
+            )
         return entry.version
 
     def open(self) -> Stream:

@@ -25,6 +25,8 @@ from msgspec import Struct
 
 from textmill.errors import InputError, OutputError, ResumeRefused
 from textmill.storage.base import Lock, Log, Store
+from textmill.storage.inputs import same_file
+from textmill.storage.opening import is_url
 from textmill.transform.journal import Carried, Events
 from textmill.transform.parts import Part, read_part
 from textmill.transform.plan import JobSpec, changes
@@ -38,15 +40,22 @@ class Description(Struct, frozen=True, kw_only=True):
 
     identity: what must be equal for a resume. logs: the folder of its logs within the
     job's, empty if it is that itself. command: the line that began the job, None from Python.
-    cwd: the folder it was given in. replaces: the files that stood at the job's names when it
-    began, with their versions; nothing else may be replaced.
+    cwd: the folder it was given in. output: where the output is to be, as an absolute path or URL.
+    replaces: the files that stood at the job's names when it began, with their versions; nothing
+    else may be replaced.
     """
 
     identity: dict[str, str]
     logs: str
     command: list[str] | None = None
     cwd: str | None = None
+    output: str | None = None
     replaces: dict[str, str] = {}
+
+    @property
+    def inputs(self) -> list[str]:
+        """What the inputs hold, each as its part of the identity says it."""
+        return [text for name, text in self.identity.items() if name.startswith("input ")]
 
 
 class JobFolder:
@@ -248,9 +257,8 @@ class JobFolder:
         before = self.description()
         if before is None or not self.holds_rows:
             return
-        inputs = [text for name, text in before.identity.items() if name.startswith("input ")]
-        if not any(sha256 in text for text in inputs):
-            self._refuse([f'input: was {", ".join(inputs)}, is "sha256 {sha256}"'])
+        if not any(sha256 in text for text in before.inputs):
+            self._refuse([f'input: was {", ".join(before.inputs)}, is "sha256 {sha256}"'])
 
     def describe(self, spec: JobSpec, command: Sequence[str] | None = None) -> None:
         """Write what the job is: from now on the rows in the folder are its own.
@@ -262,6 +270,7 @@ class JobFolder:
             logs=self._log_folder.removeprefix(self._folder),
             command=[encodable(word) for word in command] if command else None,
             cwd=_cwd(),
+            output=_absolute(self.label),
             replaces={
                 entry.name: entry.version
                 for name in self.outputs
@@ -274,6 +283,13 @@ class JobFolder:
                 f"{self.store.label(self._record)} has appeared: another run has begun a job here",
                 hint="let it finish, or choose another -o",
             )
+
+    def moved_from(self, description: Description) -> str | None:
+        """Where the job began, if it has been moved or copied from there."""
+        began, here = description.output, _absolute(self.label)
+        if began is None or began == here or same_file(f"{began}.job", f"{here}.job"):
+            return None
+        return began
 
     def description(self) -> Description | None:
         """What the job is; None if there is none. Raises `ResumeRefused` if it is damaged."""
@@ -321,6 +337,13 @@ def _cwd() -> str | None:
         return encodable(str(Path.cwd()))
     except OSError:  # it was removed
         return None
+
+
+def _absolute(label: str) -> str | None:
+    cwd = _cwd()
+    if is_url(label):
+        return label
+    return None if cwd is None else str(Path(cwd, encodable(label)))
 
 
 def stem(output: str) -> str:

@@ -21,7 +21,8 @@ from textmill.records.jsonpath import Path as JsonPath
 from textmill.records.jsonpath import parse_path
 from textmill.storage.compress import compression
 from textmill.storage.connecting import StoreOptions
-from textmill.storage.opening import open_store
+from textmill.storage.inputs import is_device
+from textmill.storage.opening import is_url, open_store
 from textmill.transform.inputs import JobInput
 from textmill.transform.job import JobFolder
 from textmill.transform.request import JobRequest
@@ -77,4 +78,9 @@ def job_folder(output: str | Path, options: StoreOptions) -> JobFolder:
     text = str(output)
     if not text or text.endswith("/") or not Path(text).name:
         raise OutputError(f'"{text}" is a folder', hint="give the name of a file in it")
+    if not is_url(text) and is_device(text):
+        raise OutputError(
+            f"{text} is not an ordinary file: a job keeps its rows and a manifest beside it",
+            hint="name a file with -o, and print it when the job is done",
+        )
     return JobFolder(*open_store(text, options))

@@ -9,10 +9,7 @@ from typing import Any, Self
 from textmill.core import JsonText
 from textmill.errors import InputError, OutputError
 from textmill.records.base import Writer
-from textmill.records.formats import (
-    needs_details,
-    open_writer,
-)
+from textmill.records.formats import TABLES, needs_details, open_writer
 from textmill.storage.atomic import UNFINISHED_SUFFIX
 from textmill.storage.compress import compression
 from textmill.storage.inputs import same_file
@@ -20,6 +17,7 @@ from textmill.telemetry import Notes, versions_of
 from textmill.transform.columns import check_columns
 from textmill.transform.commit import OutputPlan, is_committed
 from textmill.transform.execute import Executed, OnProgress, Worker, execute
+from textmill.transform.finding import is_there
 from textmill.transform.inputs import Copy, Inputs, JobInput, ReadOptions, find_inputs
 from textmill.transform.ledger import ErrorBudget
 from textmill.transform.manifest import describe
@@ -31,6 +29,8 @@ from textmill.transform.resume import resume
 from textmill.transform.rows import RowMaker, hides_texts
 from textmill.transform.setup import Setup, shape_of
 from textmill.words import counted
+
+_NOTHING_TO_RETRY = "--retry-failed found no earlier run here: all rows are computed"
 
 
 class Prepared:
@@ -53,6 +53,7 @@ class Prepared:
             self.setup = stack.enter_context(Setup(shape.setup, shape.filter))
             self.reader = self._new_reader()
             self.spec = self._spec()
+            self._retries_nothing = request.retry_failed and not is_there(self.folder)
             self._finished = resume(
                 self.folder,
                 self.spec,
@@ -79,6 +80,7 @@ class Prepared:
         return (
             f"{self.spec.model.name}   {capabilities.name} {capabilities.precision}   batch ≤"
             f" {limits.max_batch_tokens:,} tokens   seed {self.spec.seed}   → {self.folder.label}"
+            + (f"   ({_NOTHING_TO_RETRY})" if self._retries_nothing else "")
         )
 
     def execute(self, on_progress: OnProgress) -> tuple[dict[str, Any], bool]:
@@ -237,6 +239,7 @@ class Prepared:
         """What the user should know about how the input was read, which has so many rows."""
         found, resolver = self.reader.builder, self.setup.resolver
         notes = [] if rows else ["the input has no rows, and so has the output"]
+        notes += [_NOTHING_TO_RETRY] if self._retries_nothing else []
         if found.unused_columns:
             notes.append(f"columns not used: {', '.join(found.unused_columns)}")
         if found.blank_lines:
@@ -246,6 +249,11 @@ class Prepared:
             f" the first {one.why}"
             for name, one in found.nulled.items()
         ]
+        if self.format in TABLES and found.ids_look_alike:
+            notes.append(
+                f'some ids are texts, others not: "6" and 6 are alike in {self.format}, not in JSON'
+                " Lines"
+            )
         if found.unseen_columns:
             notes.append(f"no record has the kept column {', '.join(found.unseen_columns)}")
         if resolver.record_params_ignored and self.reader.with_params:

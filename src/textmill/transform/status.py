@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -75,7 +76,8 @@ class JobStatus(Struct, frozen=True, kw_only=True):
     runs, deaths: how many runs there were, and how many were killed; None once complete.
     split_batches: batches computed in halves. shrunk: how often memory ran out; max_tokens: input
     tokens of a batch since then. failures: rows without a result by cause, most frequent first.
-    command, cwd: the line that began the job, and where. input_copy: where the copy is of an input
+    command, cwd: the line that began the job, and where. moved_from: the output that it named, if
+    the job has been moved or copied since. input_copy: where the copy is of an input
     that can be read only once, while the job is unfinished. warnings: what its manifest warns of.
     output_format: of the output, once complete. verification: what `verify` found, if asked for.
     """
@@ -99,6 +101,7 @@ class JobStatus(Struct, frozen=True, kw_only=True):
     failures: list[Cause] = []
     command: list[str] | None = None
     cwd: str | None = None
+    moved_from: str | None = None
     input_copy: str | None = None
     warnings: list[str] = []
     output_format: str | None = None
@@ -110,6 +113,13 @@ class JobStatus(Struct, frozen=True, kw_only=True):
         return self.input_copy is not None and not is_url(self.input_copy)
 
     @property
+    def moved_to(self) -> str | None:
+        """The output to name instead of the one that `command` names; None if that is right."""
+        if self.moved_from is None or is_url(self.output):
+            return self.moved_from and self.output
+        return str(Path(self.output).absolute())
+
+    @property
     def is_sound(self) -> bool:
         """Whether nothing of the job is damaged, as far as was looked."""
         problems = self.verification.problems if self.verification else ()
@@ -117,10 +127,18 @@ class JobStatus(Struct, frozen=True, kw_only=True):
 
 
 def job_status(folder: JobFolder, examples: Examples) -> JobStatus | None:
-    """Where a job stands; None if there is no such job. Damage is a state, not an exception.
+    """Where a job stands; None if there is no such job. Damage is a state, not an exception, and so
+    are files that cannot be read.
 
     examples: those known from an earlier look; new ones are added.
     """
+    try:
+        return _job_status(folder, examples)
+    except TextmillError as error:
+        return _damaged(folder, error)
+
+
+def _job_status(folder: JobFolder, examples: Examples) -> JobStatus | None:
     while True:
         if folder.is_described:
             found = _guarded(folder, examples, _unfinished)
@@ -140,7 +158,11 @@ def _guarded(
     try:
         return look(folder, examples)
     except TextmillError as error:
-        return JobStatus(output=folder.label, state=State.DAMAGED, detail=error.message)
+        return _damaged(folder, error)
+
+
+def _damaged(folder: JobFolder, error: TextmillError) -> JobStatus:
+    return JobStatus(output=folder.label, state=State.DAMAGED, detail=error.message)
 
 
 def _unfinished(folder: JobFolder, examples: Examples) -> JobStatus:
@@ -172,6 +194,7 @@ def _unfinished(folder: JobFolder, examples: Examples) -> JobStatus:
         failures=_causes(counts, examples),
         command=description.command if description else None,
         cwd=description.cwd if description else None,
+        moved_from=folder.moved_from(description) if description else None,
         input_copy=folder.store.label(folder.spool) if folder.store.stat(folder.spool) else None,
     )
 

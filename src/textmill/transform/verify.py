@@ -7,7 +7,7 @@ what the plan says about its windows. The input of an unfinished job is not read
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -23,10 +23,7 @@ from textmill.transform.manifest import Manifest, read_manifest
 from textmill.transform.parts import Part
 from textmill.transform.plan import InputDigest, window_sizes
 from textmill.transform.runs import State
-from textmill.transform.status import (
-    JobStatus,
-    Verification,
-)
+from textmill.transform.status import JobStatus, Verification
 from textmill.words import counted
 
 Place = Callable[[str], tuple[Store, str]]
@@ -187,8 +184,11 @@ def _is_same(source: InputDigest, store: Store, name: str) -> bool | None:
 
 
 def _verify_unfinished(folder: JobFolder, seen: Verification, *, is_running: bool) -> None:
-    if _collect(seen, folder.description) is None and seen.problems:
+    description = _collect(seen, folder.description)
+    if description is None and seen.problems:
         return
+    if description is not None and folder.store.stat(folder.spool) is not None:
+        _collect(seen, lambda: _verify_copy(folder, description.inputs, seen))
     log, label = folder.journal()
     _collect(seen, lambda: deque(Events(log, label), maxlen=0))
     windows, rows, numbers = PartWindows(), 0, folder.part_numbers
@@ -206,6 +206,19 @@ def _verify_unfinished(folder: JobFolder, seen: Verification, *, is_running: boo
             " frame, every row in its window, none twice; the journal"
         )
     seen.notes.append("the input was not read again: a resume compares its digest")
+
+
+def _verify_copy(folder: JobFolder, inputs: Sequence[str], seen: Verification) -> None:
+    """The copy of an input that can be read only once may be the last there is."""
+    label = folder.store.label(folder.spool)
+    sha256 = digest_of(folder.store, folder.spool)
+    if any(sha256 in one for one in inputs):
+        seen.checked.append(f"{label}: the copy of the input, SHA-256")
+    else:
+        seen.problems.append(
+            f"{label} is not the input that the job began with: its SHA-256 is {sha256}, that of"
+            f" the job is {', '.join(inputs)}; the same input given again goes on"
+        )
 
 
 def _collect(seen: Verification, read: Callable[[], _T]) -> _T | None:
