@@ -21,6 +21,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from textmill.core import JsonText, Record, Rejected
+from textmill.errors import ErrorCode
 from textmill.params import KNOWN_NAMES
 from textmill.records.results import json_string
 from textmill.records.shape import TEXT_FIELD
@@ -173,8 +174,6 @@ def _string(value: JsonText, where: str) -> str:
 
 
 def _rejected(refused: Refused, ordinal: int, line: int) -> Rejected:
-    from textmill.errors import ErrorCode
-
     return Rejected(
         ordinal=ordinal,
         id=None,
