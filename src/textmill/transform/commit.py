@@ -23,7 +23,7 @@ from textmill.storage.compress import compressor
 from textmill.transform.job import JobFolder, encodable
 from textmill.transform.journal import Carried
 from textmill.transform.lengths import Lengths
-from textmill.transform.ownership import check_outputs, in_the_way
+from textmill.transform.ownership import check_outputs, refuse
 from textmill.transform.parts import Part, Row
 
 
@@ -161,7 +161,7 @@ def _publish(folder: JobFolder, targets: list[_Target], digests: list[OutputDige
         folder.store.remove(folder.manifest_name)  # first: no manifest, no commit
     for target in targets:
         if not target.commit(replace=target.name in earlier):
-            raise in_the_way(folder, target.name)
+            refuse(folder, target.name)
     if folder.errors_name in earlier - written:
         folder.store.remove(folder.errors_name)
 
@@ -221,7 +221,7 @@ def write_manifest(folder: JobFolder, manifest: dict[str, Any]) -> None:
         if folder.is_described:  # else nobody will go on with it, and so nobody has to know
             raise
     if not folder.store.create(folder.manifest_name, data):
-        raise in_the_way(folder, folder.manifest_name)
+        refuse(folder, folder.manifest_name)
 
 
 def is_committed(folder: JobFolder, manifest: dict[str, Any]) -> bool:

@@ -7,6 +7,8 @@ so a run that was killed between two renames is told from somebody else's file.
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 from textmill.errors import OutputError
 from textmill.storage.base import Entry, digest_of
 from textmill.transform.job import JobFolder
@@ -20,13 +22,17 @@ def check_outputs(folder: JobFolder) -> set[str]:
     entries = [entry for name in folder.outputs if (entry := folder.store.stat(name)) is not None]
     for entry in entries:
         if not _may_go(folder, entry):
-            raise in_the_way(folder, entry.name)
+            refuse(folder, entry.name)
     return {entry.name for entry in entries}
 
 
-def in_the_way(folder: JobFolder, name: str) -> OutputError:
-    """What to raise about a file that stands at one of the job's names and is not its own."""
-    return OutputError(
+def refuse(folder: JobFolder, name: str) -> NoReturn:
+    """Raise `OutputError` about a file at one of the job's names that is not this run's.
+
+    It is another run's if that has taken the job over, which then is what there is to say.
+    """
+    folder.check_lock()
+    raise OutputError(
         f"{folder.store.label(name)} has appeared or was changed since this job began, and would be"
         " lost",
         hint="move it away and run the same line again: no finished row is computed twice",
