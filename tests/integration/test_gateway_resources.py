@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import time
 from pathlib import Path
@@ -262,12 +261,9 @@ def test_a_killed_gateway_knows_what_it_answered(tmp_path):
     assert (second.code, "another gateway works in" in second.err) == (2, True), second
     before = sagemaker.describe_model(ModelName="Kept")
     first.kill()
-    (file,) = (tmp_path / "state" / "resources").rglob("*.json")
-    file.with_name("torn.json.unfinished").write_bytes(file.read_bytes()[:10])
     with gateway(tmp_path / "state", "--engine", "echo") as again:
         after = again.client("sagemaker").describe_model(ModelName="Kept")
         assert {**after, "ResponseMetadata": 0} == {**before, "ResponseMetadata": 0}
-    assert json.loads(file.read_bytes())["name"] == "Kept"
 
 
 def seconds_of(pid):

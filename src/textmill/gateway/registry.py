@@ -1,16 +1,15 @@
-"""What clients have created: one small file each, all of them in memory, written before answered.
+"""What clients have created: rows of STATE/state.sqlite, all in memory, written before answered.
 
-STATE/resources/<region>/<kind>/<name>.json, replaced whole and synced, so that a gateway killed at
-any moment finds every resource as it was after some answered request. One gateway to a folder.
+A gateway killed at any moment finds every resource as it was after some answered request. One
+gateway to a folder.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -20,11 +19,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from textmill.errors import OutputError, UsageError
+from textmill.gateway.database import connect, damaged, told
 from textmill.gateway.processes import taken
-from textmill.storage.local import LocalStore
 
-FORMAT = 1
-_LOWER = re.compile(r"[a-z0-9-]{1,63}")
+DATABASE = "state.sqlite"
 
 
 class Kind(StrEnum):
@@ -53,7 +51,6 @@ class Resource(Struct, frozen=True, kw_only=True):
     created: float
     modified: float
     said: dict[str, Any]
-    format: int = FORMAT
     tags: dict[str, str] = {}
     invocation: str | None = None
     status: str = ""
@@ -70,6 +67,8 @@ class Resource(Struct, frozen=True, kw_only=True):
         return self.kind, self.region, self.name
 
 
+_PUT = "INSERT OR REPLACE INTO resource (kind, region, name, described) VALUES (?, ?, ?, ?)"
+_REMOVE = "DELETE FROM resource WHERE kind = ? AND region = ? AND name = ?"
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Resource).decode
 
@@ -78,20 +77,27 @@ class Registry:
     """All resources. Thread-safe; each change is on disk before the method returns."""
 
     def __init__(self, folder: Path) -> None:
-        """Takes the folder, which is made if need be. Raises `UsageError` if another has it."""
+        """Takes the folder, which is made if need be.
+
+        Raises `UsageError` if another gateway has it, or its database is damaged or of a newer
+        version; `OutputError` if it cannot be used.
+        """
         self.folder = folder
-        self._lock_file = _lock(folder)
+        self._path = folder / DATABASE
         self.mutex = threading.RLock()
         """Held by whoever reads something and then changes it."""
-        (folder / "resources").mkdir(exist_ok=True)
-        self._store = LocalStore(folder / "resources")
-        self._all: dict[Kind, dict[tuple[str, str], Resource]] = {kind: {} for kind in Kind}
-        for resource in self._stored():
-            self._all[resource.kind][resource.region, resource.name] = resource
+        with ExitStack() as stack:
+            stack.callback(os.close, _lock(folder))
+            self._database = stack.enter_context(closing(connect(self._path)))
+            self._all: dict[Kind, dict[tuple[str, str], Resource]] = {kind: {} for kind in Kind}
+            for resource in self._stored():
+                self._all[resource.kind][resource.region, resource.name] = resource
+            self._open = stack.pop_all()
 
     def close(self) -> None:
         """Let the folder go."""
-        os.close(self._lock_file)
+        with self.mutex:
+            self._open.close()
 
     def get(self, kind: Kind, region: str, name: str) -> Resource | None:
         """The resource of that name, or None."""
@@ -113,7 +119,7 @@ class Registry:
     def put(self, resource: Resource) -> Resource:
         """Keep a resource, over the one that has its name. Returns it. Raises `OutputError`."""
         with self.mutex:
-            self._store.replace(_file(resource), _encode(resource))
+            self._execute(_PUT, *_key(resource), _encode(resource))
             self._all[resource.kind][resource.region, resource.name] = resource
         return resource
 
@@ -128,35 +134,26 @@ class Registry:
     def remove(self, resource: Resource) -> None:
         """Forget a resource. Idempotent."""
         with self.mutex:
-            self._store.remove(_file(resource))
+            self._execute(_REMOVE, *_key(resource))
             self._all[resource.kind].pop((resource.region, resource.name), None)
 
+    def _execute(self, statement: str, *values: str | bytes) -> None:
+        """A transaction of one statement."""
+        with told(self._path):
+            self._database.execute(statement, values)
+
     def _stored(self) -> Iterator[Resource]:
-        # A gateway that was killed may have left a file that was not finished.
-        for name in (one for one in self._store.names("") if one.endswith(".json")):
-            data = self._store.read(name)
+        with told(self._path):
+            rows = self._database.execute("SELECT name, described FROM resource").fetchall()
+        for name, described in rows:
             try:
-                resource = _decode(data or b"")
+                yield _decode(described)
             except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-                raise UsageError(
-                    f"{self._store.label(name)} is damaged: {error}",
-                    hint="move it away; what it described is then unknown to the gateway",
-                ) from error
-            if resource.format != FORMAT:
-                raise UsageError(
-                    f"{self._store.label(name)} has format {resource.format}, this version reads"
-                    f" format {FORMAT}",
-                    hint="start the version of textmill that wrote it, or use another --state",
-                )
-            yield resource
+                raise damaged(self._path, f"{name}: {error}") from error
 
 
-def _file(resource: Resource) -> str:
-    """Names differ in case, and not every file system tells that."""
-    name = resource.name
-    if not _LOWER.fullmatch(name):
-        name = f"{name.lower()}.{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-    return f"{resource.region}/{resource.kind}/{name}.json"
+def _key(resource: Resource) -> tuple[str, str, str]:
+    return resource.kind.value, resource.region, resource.name
 
 
 def _lock(folder: Path) -> int:
