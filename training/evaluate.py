@@ -78,6 +78,7 @@ def generate(
             attention_mask=(batch != 0).long(),
             num_beams=beams,
             max_new_tokens=32,
+            no_repeat_ngram_size=3,
             do_sample=False,
         )
         texts = tokenizer.decode_batch(made.tolist(), skip_special_tokens=True)

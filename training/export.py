@@ -23,7 +23,11 @@ def main() -> None:
     args = parser.parse_args()
     model = averaged(args.folder / args.run / "checkpoint.pt")
     model.generation_config = GenerationConfig(
-        decoder_start_token_id=0, pad_token_id=0, eos_token_id=1, max_new_tokens=32
+        decoder_start_token_id=0,
+        pad_token_id=0,
+        eos_token_id=1,
+        max_new_tokens=32,
+        no_repeat_ngram_size=3,  # else one text in sixty goes round in circles
     )
     model.to(torch.bfloat16).save_pretrained(args.to)
     for name in ("tokenizer.json", "tokenizer_config.json"):
