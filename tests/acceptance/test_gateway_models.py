@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,15 @@ def archive(files):
     return data.getvalue()
 
 
+def zipped(files):
+    """The same as a zip, which SageMaker takes for no model's data either."""
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, content in files.items():
+            file.writestr(name, content)
+    return data.getvalue()
+
+
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     """Jobs with models from everywhere, and their folder of state."""
@@ -40,6 +50,7 @@ def done(tmp_path_factory):
         "packed/model.tar.gz": archive({**files, **script}),
         "escaping/model.tar.gz": archive({**config, "../../../escaped": b"out"}),
         "bomb/model.tar.gz": archive({**config, "model.safetensors": bytes(64 << 20)}),
+        "zip/model.tar.gz": zipped({**config, "model.safetensors": bytes(256 << 20)}),
         "torn/model.tar.gz": archive(files)[:5000],
         **{f"folder/{name}": content for name, content in files.items()},
         "in/a.jsonl": RECORD,
@@ -49,6 +60,7 @@ def done(tmp_path_factory):
         "folder": "s3://data/folder/",
         "escaping": "s3://data/escaping/model.tar.gz",
         "bomb": "s3://data/bomb/model.tar.gz",
+        "zip": "s3://data/zip/model.tar.gz",
         "torn": "s3://data/torn/model.tar.gz",
         "missing": "s3://data/missing/model.tar.gz",
         "embedded": None,
@@ -87,7 +99,7 @@ def test_archives_and_folders_are_the_models_that_they_hold(done):
     assert json.loads(texts[0][0])["generated_texts"][0]
 
 
-@pytest.mark.parametrize("name", ["escaping", "bomb", "torn", "missing"])
+@pytest.mark.parametrize("name", ["escaping", "bomb", "zip", "torn", "missing"])
 def test_data_that_is_no_model_fails_the_job_and_leaves_nothing(done, name):
     assert done[name]["TransformJobStatus"] == "Failed"
     assert done[name]["FailureReason"].startswith("ClientError: "), done[name]["FailureReason"]
