@@ -12,24 +12,13 @@ import sys
 import pytest
 import zstandard
 
+from support.articles import ARTICLES, echo, expected
 from support.command import (
     environment,
     read_lines,
     textmill,
     write_lines,
 )
-
-ARTICLES = [{"id": i, "text_inputs": f"text number {i}"} for i in range(50)]
-
-
-def echo(source, tmp_path, *flags, **kwargs):
-    return textmill(
-        "run", source, "-o", tmp_path / "out.jsonl", "--engine", "echo", *flags, **kwargs
-    )
-
-
-def expected(rows=ARTICLES):
-    return [{"id": row["id"], "generated_texts": [row["text_inputs"]]} for row in rows]
 
 
 def test_one_result_per_record_in_input_order(tmp_path):

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from support.articles import ARTICLES, echo
 from support.command import (
     environment,
     kill,
@@ -18,18 +19,6 @@ from support.command import (
     wait_for_parts,
     write_lines,
 )
-
-ARTICLES = [{"id": i, "text_inputs": f"text number {i}"} for i in range(50)]
-
-
-def echo(source, tmp_path, *flags, **kwargs):
-    return textmill(
-        "run", source, "-o", tmp_path / "out.jsonl", "--engine", "echo", *flags, **kwargs
-    )
-
-
-def expected(rows=ARTICLES):
-    return [{"id": row["id"], "generated_texts": [row["text_inputs"]]} for row in rows]
 
 
 def test_running_the_same_line_again_does_nothing(tmp_path):

@@ -13,16 +13,7 @@ import pytest
 import zstandard
 
 from support.command import read_lines, textmill, write_lines
-from support.job_files import chat_request, write_input
-
-INPUTS = ("jsonl", "csv", "tsv", "lines", "openai", "parquet")
-
-ROWS = [
-    {"id": 1, "title": "One", "text_inputs": "plain"},
-    {"id": 2, "title": 'Zwei, "2"', "text_inputs": 'first line\nsecond, "line"\tand a tab'},
-    {"id": 3, "title": "", "text_inputs": "ünï 東京 😀"},
-]
-PLAIN = [{**row, "text_inputs": row["text_inputs"].replace("\n", " ")} for row in ROWS]
+from support.job_files import PLAIN, ROWS, chat_request, write_input
 
 
 def echo(*arguments, **kwargs):

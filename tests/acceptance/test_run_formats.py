@@ -16,19 +16,18 @@ import pytest
 import textmill as tm
 from support import openai_server
 from support.command import kill, read_lines, start_run, textmill, wait_for_parts, write_lines
-from support.job_files import answers, chat_request, read_output, stored, write_input
-
-INPUTS = ("jsonl", "csv", "tsv", "lines", "openai", "parquet")
+from support.job_files import (
+    INPUTS,
+    PLAIN,
+    ROWS,
+    answers,
+    chat_request,
+    read_output,
+    stored,
+    write_input,
+)
 
 OUTPUTS = ("jsonl", "csv", "tsv", "openai", "parquet")
-
-ROWS = [
-    {"id": 1, "title": "One", "text_inputs": "plain"},
-    {"id": 2, "title": 'Zwei, "2"', "text_inputs": 'first line\nsecond, "line"\tand a tab'},
-    {"id": 3, "title": "", "text_inputs": "ünï 東京 😀"},
-]
-
-PLAIN = [{**row, "text_inputs": row["text_inputs"].replace("\n", " ")} for row in ROWS]
 
 
 def echo(*arguments, **kwargs):

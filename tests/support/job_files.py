@@ -15,6 +15,14 @@ import zstandard
 
 DELIMITERS = {"csv": ",", "tsv": "\t"}
 ENDINGS = {"lines": "txt", "openai": "jsonl"}
+INPUTS = ("jsonl", "csv", "tsv", "lines", "openai", "parquet")
+ROWS = [
+    {"id": 1, "title": "One", "text_inputs": "plain"},
+    {"id": 2, "title": 'Zwei, "2"', "text_inputs": 'first line\nsecond, "line"\tand a tab'},
+    {"id": 3, "title": "", "text_inputs": "ünï 東京 😀"},
+]
+PLAIN = [{**row, "text_inputs": str(row["text_inputs"]).replace("\n", " ")} for row in ROWS]
+"""Rows for formats of one line a text."""
 
 Row = tuple[Any, str | None, list[str]]
 """Of a result: its id, its kept title (None where the format has no room), its texts."""
