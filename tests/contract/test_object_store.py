@@ -231,6 +231,28 @@ def test_reading_in_order_makes_few_requests_and_the_end_of_a_file_a_small_one(
     ]
 
 
+def test_who_follows_a_log_asks_for_its_new_segments_only(
+    store: ObjectStore, proxy: Proxy, amazon: Any
+) -> None:
+    """Else each look at a job of a day would ask for thousands of objects."""
+    writer, follower = store.log("journal"), store.log("journal")
+    written = b""
+    for number in range(5):
+        writer.append(b"line %d\n" % number)
+        writer.sync()
+        written += b"line %d\n" % number
+        proxy.seen.clear()
+        assert follower.read() == written
+        asked = [call.path for call, _ in proxy.seen if "list-type" not in call.path]
+        assert [path.partition("?")[0][-13:] for path in asked] == [f"{number:06d}-000001"]
+    key = key_of(store, "journal/segment-000003-000002")
+    amazon.put_object(Bucket=BUCKET, Key=key, Body=b"of a run that took over\n")
+    taken_over = b"line 0\nline 1\nline 2\nof a run that took over\n"
+    assert follower.read() == store.log("journal").read() == taken_over
+    follower.append(b"more")
+    assert follower.read() == taken_over + b"more"
+
+
 def test_folder_markers_are_no_files(store: ObjectStore, amazon: Any) -> None:
     for name, body in (("d/", b""), ("d/e/", b""), ("d/e/file", b"1"), ("d/empty", b"")):
         amazon.put_object(Bucket=BUCKET, Key=key_of(store, name), Body=body)

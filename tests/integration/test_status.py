@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -21,7 +22,7 @@ from textmill.transform.job import JobFolder
 from textmill.transform.parts import Part, Row
 from textmill.transform.plan import window_sizes
 from textmill.transform.runs import State
-from textmill.transform.status import job_status
+from textmill.transform.status import Memory, job_status
 from textmill.transform.verify import PartWindows, verify
 
 TEXTS = ["a", None, "bb", None, "ccc"]
@@ -34,16 +35,16 @@ def place(name):
 def test_a_job_in_memory_from_begin_to_end():
     store = MemoryStore()
     folder = JobFolder(store, OUTPUT)
-    assert job_status(folder, {}) is None
+    assert job_status(folder) is None
     with pytest.raises(KeyboardInterrupt):
         run_job(store, rows_of([*TEXTS, *("x" * 30 + str(n) for n in range(9))]), Interrupted(2))
-    found = job_status(folder, {})
+    found = job_status(folder)
     assert (found.state, found.runs, found.deaths) == (State.STOPPED, 1, 0)
     assert found.counts.rows == found.counts.ok + found.counts.invalid
     assert (found.counts.codes, found.failures[0].example.line) == ({"empty": 2}, 2)
     assert verify(folder, found, place).problems == []
     run_job(store, rows_of([*TEXTS, *("x" * 30 + str(n) for n in range(9))]))
-    found = job_status(folder, {})
+    found = job_status(folder)
     assert (found.state, found.counts.rows, found.counts.invalid) == (State.COMPLETE, 14, 2)
     assert verify(folder, found, place).problems == []
 
@@ -55,7 +56,45 @@ def test_a_job_whose_folder_was_left_behind_after_the_commit_is_complete_again_w
     with pytest.raises(KeyboardInterrupt):
         run_job(store, rows_of([*TEXTS, "new"]), Interrupted(0), fresh=True)
     assert store.stat("out.manifest.json")
-    assert job_status(JobFolder(store, OUTPUT), {}).state is State.STOPPED
+    assert job_status(JobFolder(store, OUTPUT)).state is State.STOPPED
+
+
+class Looked(MemoryStore):
+    """Knows which parts were read."""
+
+    def __init__(self):
+        super().__init__()
+        self.read_parts = []
+
+    def log(self, name):
+        if "/parts/" in name:
+            self.read_parts.append(name)
+        return super().log(name)
+
+
+def test_a_look_reads_the_parts_again_only_if_they_can_have_changed():
+    """Who watches a folder looks every second, and a job in it may have millions of rows."""
+    store, memory = Looked(), Memory()
+    folder = JobFolder(store, OUTPUT)
+    texts = [*TEXTS, *("x" * 30 + str(n) for n in range(900))]
+    done = []
+    for steps in (3, 4, 300):
+        with suppress(KeyboardInterrupt):
+            run_job(store, rows_of(texts), Interrupted(steps))
+        store.read_parts.clear()
+        found = job_status(folder, memory)
+        assert (found.state, len(store.read_parts)) == (State.STOPPED, len(folder.part_names))
+        assert found.counts == job_status(folder).counts, "as without a memory"
+        store.read_parts.clear()
+        assert job_status(folder, memory) == found
+        assert store.read_parts == []
+        done.append(found.counts.rows)
+    assert 0 < done[0] < done[1] < done[2] < len(texts)
+    store.clear(folder.part_names[0])  # by hand: no run tells of it
+    assert job_status(folder, memory).counts.rows < done[2]
+    with suppress(KeyboardInterrupt):
+        run_job(store, rows_of(texts), Interrupted(2), fresh=True)
+    assert job_status(folder, memory).counts == job_status(folder).counts
 
 
 class Merging(LocalStore):
@@ -65,7 +104,7 @@ class Merging(LocalStore):
 
     def target(self, name):
         if name == OUTPUT:
-            self.seen = job_status(JobFolder(self, OUTPUT), {})
+            self.seen = job_status(JobFolder(self, OUTPUT))
         return super().target(name)
 
 
@@ -162,7 +201,7 @@ def test_counts_of_a_retried_job_include_what_was_carried_over(tmp_path):
     assert (manifest["counts"]["copied"], manifest["counts"]["failed"]) == (1, 1)
     with pytest.raises((KeyboardInterrupt, EngineError)):
         run_job(store, rows, Interrupted(0), retry_failed=True)
-    found = job_status(JobFolder(store, OUTPUT), {})
+    found = job_status(JobFolder(store, OUTPUT))
     assert (found.state, found.counts.rows, found.counts.copied) == (State.STOPPED, 3, 1)
 
 
@@ -171,5 +210,5 @@ def test_the_json_of_a_status_has_every_key(tmp_path):
 
     store = MemoryStore()
     run_job(store, rows_of(TEXTS))
-    found = job_status(JobFolder(store, OUTPUT), {})
+    found = job_status(JobFolder(store, OUTPUT))
     assert set(json.loads(msgspec.json.encode(found))) == set(found.__struct_fields__)

@@ -12,7 +12,7 @@ from textmill.storage.opening import is_url, open_store
 from textmill.transform.finding import find_jobs
 from textmill.transform.job import JobFolder
 from textmill.transform.runs import State
-from textmill.transform.status import Examples, JobStatus, job_status
+from textmill.transform.status import JobStatus, Memory, job_status
 from textmill.transform.verify import verify as verification
 
 
@@ -32,12 +32,12 @@ def status(
 
 
 class StatusReader:
-    """Looks at the same jobs again and again; remembers what need not be sought twice."""
+    """Looks at the same jobs again and again; a look costs what is new."""
 
     def __init__(self, job: str | Path = ".", *, endpoint_url: str | None = None) -> None:
         self._job = str(job)
         self._options = store_options(endpoint_url)  # of a job here, the inputs may be in a store
-        self._examples: dict[str, Examples] = {}
+        self._memories: dict[str, Memory] = {}
         self.look_seconds = 10.0 if is_url(self._job) else 1.0
         """How often there can be something new: runs sync their journals so often."""
 
@@ -49,9 +49,9 @@ class StatusReader:
 
     def _look(self, folder: JobFolder, *, verify: bool) -> JobStatus | None:
         """One job; None if it has gone since it was listed."""
-        examples = self._examples.setdefault(folder.label, {})
+        memory = self._memories.setdefault(folder.label, Memory())
         while True:
-            found = job_status(folder, examples)
+            found = job_status(folder, memory)
             if found is None or not verify:
                 return found
             seen = verification(folder, found, self._place)

@@ -104,21 +104,28 @@ class SegmentStore(Protocol):
 
 
 class ObjectLog:
-    """A log kept as segments. What was appended is at risk until `sync`."""
+    """A log kept as segments. What was appended is at risk until `sync`.
+
+    Segments never change, so who reads it again asks for the new ones only, until it writes.
+    """
 
     def __init__(self, store: SegmentStore, name: str) -> None:
         self._store, self._name = store, name
         self._next: Segment | None = None
         self._buffer = bytearray()
+        self._known: dict[str, bytes] = {}
 
     def read(self) -> bytes:
         """All segments that count, joined, and what this writer has not yet synced."""
         found = self._store.segments(self._name).of(self._name)
         names = [segment.name(self._name) for segment in self._in_force(found)]
-        return b"".join([*self._store.read_all(names), self._buffer])
+        new = [name for name in names if name not in self._known]
+        self._known.update(zip(new, self._store.read_all(new), strict=True))
+        return b"".join([*(self._known[name] for name in names), self._buffer])
 
     def append(self, data: bytes, /) -> None:
         """Add bytes; they become a segment at `sync`, or when there are enough of them."""
+        self._known.clear()
         self._buffer += data
         if len(self._buffer) >= SEGMENT_BYTES:
             self.sync()

@@ -141,15 +141,23 @@ class Events:
 
     end: the byte where the lines end that were read. What follows the last whole line, or holds
     bytes that were never written (a power cut), is a torn tail.
+    goes_on: whether the journal begins with `after`, behind which its events are then told.
     """
 
-    def __init__(self, log: Log, label: str) -> None:
+    def __init__(self, log: Log, label: str, *, after: bytes = b"") -> None:
+        """`after`: whole lines that were read at an earlier look."""
         self._data, self._label = log.read(), label
-        self.end = 0
+        self.goes_on = self._data.startswith(after)
+        self._start = self.end = len(after) if self.goes_on else 0
+
+    @property
+    def lines(self) -> bytes:
+        """The whole lines up to `end`."""
+        return self._data[: self.end]
 
     def __iter__(self) -> Iterator[Event]:
         """Raises `InputError` for a damaged line."""
-        self.end = 0
+        self.end = self._start
         while at := self._data.find(b"\n", self.end) + 1:
             line = self._data[self.end : at - 1]
             if HOLE in line:
@@ -196,18 +204,18 @@ class History(Struct):
     forgetting: bool = False
 
 
-def history(events: Iterable[Event]) -> History:
-    """What matters of a journal to the next run."""
-    found = History(set(), Counter(), [])
-    flying: set[_Name] = set()
-    for event in events:
+class HistoryMaker:
+    """Makes a `History` of events, one after the other."""
+
+    def __init__(self) -> None:
+        self.so_far = History(set(), Counter(), [])
+        """But for the deaths of what the last run has in flight, as long as it may live."""
+        self._flying: set[_Name] = set()
+
+    def add(self, event: Event) -> None:
+        """The next event of the journal."""
+        found, flying = self.so_far, self._flying
         match event:
-            case RunBegan(at):
-                found.deaths.update(flying)
-                flying.clear()
-                found.runs += 1
-                rows = found.earlier[-1].rows if found.earlier else 0
-                found.earlier.append(EarlierRun(at, at, rows))
             case BatchStarted(n, k):
                 flying.add((n, k))
             case BatchDone(n, k):
@@ -215,6 +223,12 @@ def history(events: Iterable[Event]) -> History:
             case BatchSplit(n, k):
                 found.splits.add((n, k))
                 flying.discard((n, k))
+            case RunBegan(at):
+                found.deaths.update(flying)
+                flying.clear()
+                found.runs += 1
+                rows = found.earlier[-1].rows if found.earlier else 0
+                found.earlier.append(EarlierRun(at, at, rows))
             case BudgetShrunk(tokens):
                 found.shrunk.append(tokens)
             case Progressed(at=at, rows=rows) if found.earlier:
@@ -230,8 +244,20 @@ def history(events: Iterable[Event]) -> History:
                 flying.clear()
             case Carried():
                 found.carried = event
-    found.deaths.update(flying)
-    return found
+
+    def end(self) -> History:
+        """All of it: there is no event more, so what is in flight has died with its run."""
+        self.so_far.deaths.update(self._flying)
+        self._flying.clear()
+        return self.so_far
+
+
+def history(events: Iterable[Event]) -> History:
+    """What matters of a journal to the next run."""
+    maker = HistoryMaker()
+    for event in events:
+        maker.add(event)
+    return maker.end()
 
 
 class JobJournal:

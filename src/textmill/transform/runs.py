@@ -64,22 +64,44 @@ class Speed(Struct, frozen=True, kw_only=True):
     run: float | None = None
 
 
-def runs_of(events: Iterable[Event]) -> Runs:
-    """The runs that a journal tells of."""
-    count = ended = 0
-    last: RunBegan | None = None
-    progress: list[Progressed] = []
-    stopped: str | None = None
-    for event in events:
+class RunsMaker:
+    """Makes `Runs` of events, one after the other."""
+
+    def __init__(self) -> None:
+        self._count = self._ended = 0
+        self._last: RunBegan | None = None
+        self._progress: list[Progressed] = []
+        self._stopped: str | None = None
+
+    def add(self, event: Event) -> None:
+        """The next event of the journal."""
         match event:
             case RunBegan():
-                count, last, progress, stopped = count + 1, event, [], None
+                self._count, self._last = self._count + 1, event
+                self._progress, self._stopped = [], None
             case Progressed():
-                progress.append(event)
+                self._progress.append(event)
             case RunStopped(at):
-                ended += stopped is None
-                stopped = at
-    return Runs(count=count, unended=count - ended, last=last, progress=progress, stopped=stopped)
+                self._ended += self._stopped is None
+                self._stopped = at
+
+    def so_far(self) -> Runs:
+        """The runs that the events tell of."""
+        return Runs(
+            count=self._count,
+            unended=self._count - self._ended,
+            last=self._last,
+            progress=tuple(self._progress),
+            stopped=self._stopped,
+        )
+
+
+def runs_of(events: Iterable[Event]) -> Runs:
+    """The runs that a journal tells of."""
+    maker = RunsMaker()
+    for event in events:
+        maker.add(event)
+    return maker.so_far()
 
 
 def judge(runs: Runs, alive: bool | None, now: datetime) -> tuple[State, str]:

@@ -14,12 +14,13 @@ from textmill.errors import InputError, TextmillError
 from textmill.storage.decompress import text_lines
 from textmill.storage.opening import is_url
 from textmill.transform.commit import Totals
+from textmill.transform.following import FollowedJournal
 from textmill.transform.job import JobFolder
-from textmill.transform.journal import Events, History, Progressed, history
+from textmill.transform.journal import Progressed
 from textmill.transform.liveness import is_alive
 from textmill.transform.manifest import Manifest, read_manifest
 from textmill.transform.parts import Row
-from textmill.transform.runs import Runs, Speed, State, judge, runs_of, speed_of
+from textmill.transform.runs import Runs, Speed, State, judge, speed_of
 
 
 class Example(Struct, frozen=True, kw_only=True):
@@ -31,8 +32,32 @@ class Example(Struct, frozen=True, kw_only=True):
     file: str | None = None
 
 
-Examples = dict[str, Example]
-"""One row for each error code; kept between two looks at a job, so that it is sought once."""
+class Memory:
+    """What earlier looks at a job have found, so that a look costs what is new and not the job.
+
+    examples: a row for each error code. journal: as far as it was read.
+    """
+
+    def __init__(self) -> None:
+        self.examples: dict[str, Example] = {}
+        self.journal = FollowedJournal()
+        self._counted: tuple[object, Totals] | None = None
+
+    def totals(self, state: State, folder: JobFolder) -> Totals:
+        """What the parts hold. They are read again only if they can have changed: who writes to
+        them writes to the journal as well."""
+        found = (state, self.journal.changes, folder.part_names)
+        if self._counted is None or self._counted[0] != found:
+            self._counted = found, self._count(folder)
+        return self._counted[1]
+
+    def _count(self, folder: JobFolder) -> Totals:
+        totals = Totals(copied=self.journal.past.carried.copied)
+        for row in _rows_of(folder):
+            totals.count(row)
+            if row.code and row.code not in self.examples:
+                self.examples[row.code] = _decode_example(row.error)
+        return totals
 
 
 class Cause(Struct, frozen=True, kw_only=True):
@@ -126,22 +151,22 @@ class JobStatus(Struct, frozen=True, kw_only=True):
         return self.state is not State.DAMAGED and not problems
 
 
-def job_status(folder: JobFolder, examples: Examples) -> JobStatus | None:
+def job_status(folder: JobFolder, memory: Memory | None = None) -> JobStatus | None:
     """Where a job stands; None if there is no such job. Damage is a state, not an exception, and so
     are files that cannot be read.
 
-    examples: those known from an earlier look; new ones are added.
+    memory: of earlier looks at the job with this output; what this one finds is added.
     """
     try:
-        return _job_status(folder, examples)
+        return _job_status(folder, memory or Memory())
     except TextmillError as error:
         return _damaged(folder, error)
 
 
-def _job_status(folder: JobFolder, examples: Examples) -> JobStatus | None:
+def _job_status(folder: JobFolder, memory: Memory) -> JobStatus | None:
     while True:
         if folder.is_described:
-            found = _guarded(folder, examples, _unfinished)
+            found = _guarded(folder, memory, _unfinished)
             if not folder.is_described:
                 continue  # it has become complete meanwhile
             left_over = found.state is not State.RUNNING and not folder.holds_rows
@@ -149,14 +174,14 @@ def _job_status(folder: JobFolder, examples: Examples) -> JobStatus | None:
                 return found
         elif not folder.store.stat(folder.manifest_name):
             return None
-        return _guarded(folder, examples, _finished)
+        return _guarded(folder, memory, _finished)
 
 
 def _guarded(
-    folder: JobFolder, examples: Examples, look: Callable[[JobFolder, Examples], JobStatus]
+    folder: JobFolder, memory: Memory, look: Callable[[JobFolder, Memory], JobStatus]
 ) -> JobStatus:
     try:
-        return look(folder, examples)
+        return look(folder, memory)
     except TextmillError as error:
         return _damaged(folder, error)
 
@@ -165,14 +190,14 @@ def _damaged(folder: JobFolder, error: TextmillError) -> JobStatus:
     return JobStatus(output=folder.label, state=State.DAMAGED, detail=error.message)
 
 
-def _unfinished(folder: JobFolder, examples: Examples) -> JobStatus:
+def _unfinished(folder: JobFolder, memory: Memory) -> JobStatus:
     description = folder.description()
-    events = Events(*folder.journal())
-    runs, past = runs_of(events), history(events)
+    memory.journal.read(*folder.journal())
+    runs, past = memory.journal.runs, memory.journal.past
     alive = is_alive(runs.last) if runs.last is not None else None
     state, detail = judge(runs, alive, datetime.now(UTC))
     speed, last = speed_of(runs), runs.progress[-1] if runs.progress else None
-    counts = _unfinished_counts(folder, state, last, past, examples)
+    counts = _unfinished_counts(folder, state, last, memory)
     total = last.total if last else None
     return JobStatus(
         output=folder.label,
@@ -191,7 +216,7 @@ def _unfinished(folder: JobFolder, examples: Examples) -> JobStatus:
         split_batches=len(past.splits),
         shrunk=len(past.shrunk),
         max_tokens=min(past.shrunk, default=None),
-        failures=_causes(counts, examples),
+        failures=_causes(counts, memory),
         command=description.command if description else None,
         cwd=description.cwd if description else None,
         moved_from=folder.moved_from(description) if description else None,
@@ -211,21 +236,16 @@ def _deaths(runs: Runs, state: State) -> int:
 
 
 def _unfinished_counts(
-    folder: JobFolder, state: State, last: Progressed | None, past: History, examples: Examples
+    folder: JobFolder, state: State, last: Progressed | None, memory: Memory
 ) -> Counts:
     """Those of a running job from its last progress event, all others exactly from the parts."""
     if state is State.RUNNING and last is not None:
-        _seek(examples, last.codes, _errors_of(folder))
+        _seek(memory, last.codes, _errors_of(folder))
         invalid = sum(last.codes.values()) - last.failed
         return Counts(
             rows=last.rows, ok=last.ok, failed=last.failed, invalid=invalid, codes=last.codes
         )
-    totals = Totals(copied=past.carried.copied)
-    for row in _rows_of(folder):
-        totals.count(row)
-        if row.code and row.code not in examples:
-            examples[row.code] = _decode_example(row.error)
-    return _counts(totals)
+    return _counts(memory.totals(state, folder))
 
 
 def _rows_of(folder: JobFolder) -> Iterator[Row]:
@@ -241,8 +261,9 @@ def _counts(totals: Totals) -> Counts:
     return Counts(**{name: getattr(totals, name) for name in Counts.__struct_fields__})
 
 
-def _seek(examples: Examples, codes: dict[str, int], errors: Iterator[tuple[str, bytes]]) -> None:
+def _seek(memory: Memory, codes: dict[str, int], errors: Iterator[tuple[str, bytes]]) -> None:
     """Look for a row of each code that has no example, and no further than needed."""
+    examples = memory.examples
     missing = codes.keys() - examples.keys()
     if not missing:
         return
@@ -257,17 +278,17 @@ def _seek(examples: Examples, codes: dict[str, int], errors: Iterator[tuple[str,
 _decode_example = msgspec.json.Decoder(Example).decode
 
 
-def _causes(counts: Counts, examples: Examples) -> list[Cause]:
+def _causes(counts: Counts, memory: Memory) -> list[Cause]:
     by_count = sorted(counts.codes.items(), key=lambda item: (-item[1], item[0]))
-    return [Cause(code=code, count=n, example=examples.get(code)) for code, n in by_count]
+    return [Cause(code=code, count=n, example=memory.examples.get(code)) for code, n in by_count]
 
 
-def _finished(folder: JobFolder, examples: Examples) -> JobStatus:
+def _finished(folder: JobFolder, memory: Memory) -> JobStatus:
     manifest = read_manifest(folder.store, folder.manifest_name)
     counts, run = _counts(manifest.counts), manifest.run
     missing = _changed_sizes(folder, manifest)
     if not missing and counts.codes:
-        _seek(examples, counts.codes, _error_lines(folder))
+        _seek(memory, counts.codes, _error_lines(folder))
     return JobStatus(
         output=folder.label,
         state=State.DAMAGED if missing else State.COMPLETE,
@@ -278,7 +299,7 @@ def _finished(folder: JobFolder, examples: Examples) -> JobStatus:
         run_rows_per_second=run.get("rows_per_second"),
         updated=manifest.finished,
         split_batches=run.get("split_batches", 0),
-        failures=_causes(counts, examples),
+        failures=_causes(counts, memory),
         command=manifest.command,
         warnings=manifest.warnings,
         output_format=manifest.output_format,
