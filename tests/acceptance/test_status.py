@@ -352,6 +352,32 @@ def test_a_changed_input_is_a_warning(tmp_path):
     assert any("is not there" in note for note in job["verification"]["notes"])
 
 
+@pytest.mark.parametrize("name", ["records", "standard input"])
+def test_an_input_is_compared_whatever_its_name(tmp_path, name):
+    write_lines(tmp_path / name, row(0))
+    assert textmill("run", name, "-o", "out.jsonl", "--engine", "echo", cwd=tmp_path).code == 0
+    _, (job,) = look(tmp_path, "out.jsonl", "--verify")
+    assert f"input {name}: as it was" in job["verification"]["checked"]
+
+
+def test_what_can_be_read_only_once_is_not_compared_and_not_waited_for(tmp_path):
+    """A pipe of that name may be there again, which nobody writes to."""
+    os.mkfifo(tmp_path / "pipe")
+    for name, data in (("-", b'{"id": 0, "text_inputs": "a"}\n'), ("pipe", b"\n")):
+        run = [sys.executable, "-m", "textmill", "run", name, "-o", "out.jsonl", "--engine", "echo"]
+        process = subprocess.Popen(
+            [*run, "--quiet", "--fresh"], cwd=tmp_path, stdin=subprocess.PIPE, env=environment()
+        )
+        if name == "pipe":
+            (tmp_path / "pipe").write_bytes(data)
+        process.communicate(data if name == "-" else b"")
+        assert process.returncode == 0
+        code, (job,) = look(tmp_path, "out.jsonl", "--verify")
+        shown = "standard input" if name == "-" else name
+        why = f"the input was {shown}, to be read only once: there is nothing to compare it with"
+        assert (code, why in job["verification"]["notes"]) == (0, True), job["verification"]
+
+
 def test_a_torn_tail_is_said_and_is_no_damage(killed):
     part = min((killed / "out.jsonl.job" / "parts").iterdir())
     done = len(rows_in_parts(killed))

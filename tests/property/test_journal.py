@@ -177,6 +177,20 @@ def test_done_is_written_when_the_sink_has_the_last_outcome_of_a_batch(tmp_path)
     assert named == [RunBegan, BatchStarted, BatchDone, RunStopped]
 
 
+def test_a_batch_is_in_the_journal_before_the_engine_has_it(tmp_path):
+    """What ends the whole process could not be written down afterwards."""
+    seen = []
+
+    class Ends(EchoEngine):
+        def add(self, batch):
+            *_, last = Events(LocalStore(tmp_path).log("journal.jsonl"), "journal")
+            seen.append(last == BatchStarted(batch.number, len(batch.requests)))
+            super().add(batch)
+
+    run([BATCH.requests, [Request(9, 0, [1], Params())]], Ends(), tmp_path)
+    assert seen == [True, True]
+
+
 def test_a_request_given_up_fails_and_the_others_are_computed(tmp_path):
     log = LocalStore(tmp_path).log("journal.jsonl")
     log.append(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,6 +48,66 @@ def test_the_name_of_a_log_is_kept_though_the_run_that_made_it_never_came_to_tha
     log.sync()
     log.close()
     assert synced == [], "once is enough"
+
+
+WAYS: dict[str, Callable[[LocalStore], object]] = {
+    "replaced": lambda store: store.replace("job/file", b"new"),
+    "created": lambda store: store.create("job/file", b"new"),
+    "committed": lambda store: committed(store, replace=True),
+    "committed unless taken": lambda store: committed(store, replace=False),
+}
+
+
+def committed(store: LocalStore, *, replace: bool) -> None:
+    target = store.target("job/file")
+    target.write(b"n")
+    target.write(b"ew")
+    target.commit(replace=replace)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_appears_is_on_the_disk_before_it_has_its_name_and_its_name_right_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """A power cut would else leave a name that leads to nothing, or, after the job's folder has
+    gone, neither a job nor an output."""
+    path = tmp_path / "job" / "file"
+    path.parent.mkdir()
+    if way in ("replaced", "committed"):
+        path.write_bytes(b"old")
+    seen: list[tuple[int, bytes | None]] = []
+
+    def recorded(descriptor: int) -> None:
+        status = os.fstat(descriptor)
+        if stat.S_ISREG(status.st_mode):
+            assert status.st_size == len(b"new"), "all of it was written"
+        seen.append((status.st_ino, path.read_bytes() if path.exists() else None))
+
+    monkeypatch.setattr(os, "fsync", recorded)
+    WAYS[way](LocalStore(tmp_path))
+    before = b"old" if way in ("replaced", "committed") else None
+    assert path.read_bytes() == b"new"
+    assert (path.stat().st_ino, before) in seen
+    assert seen[-1] == (path.parent.stat().st_ino, b"new")
+
+
+def test_a_log_is_on_the_disk_once_it_is_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[tuple[int, int]] = []
+
+    def recorded(descriptor: int) -> None:
+        status = os.fstat(descriptor)
+        kept.append((status.st_ino, status.st_size))
+
+    monkeypatch.setattr("textmill.storage.local._sync", recorded)
+    log = LocalStore(tmp_path).log("rows")
+    for number in (1, 2, 3):
+        log.append(b"some rows\n")
+        assert len(kept) == number - 1, "not before it is asked for"
+        log.sync()
+        assert kept[-1] == ((tmp_path / "rows").stat().st_ino, 10 * number)
+    log.close()
 
 
 def test_a_missing_folder_is_named_and_not_what_would_be_in_it(tmp_path: Path) -> None:

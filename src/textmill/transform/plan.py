@@ -47,6 +47,8 @@ class InputDigest(Struct, frozen=True, kw_only=True):
     rows: blank lines are none; None where only reading would tell.
     span: of a shard, the stretch of bytes in which its rows begin.
     commit: of a data set, what its revision meant.
+    is_copy: it could be read only once (standard input, a pipe, rows from Python), so the job read a
+    copy, which is gone when the job is done.
     """
 
     name: str
@@ -57,6 +59,7 @@ class InputDigest(Struct, frozen=True, kw_only=True):
     span: tuple[int, int] | None = None
     format: str = "jsonl"
     commit: str | None = None
+    is_copy: bool = False
 
     @property
     def content(self) -> str:

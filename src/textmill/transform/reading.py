@@ -60,7 +60,9 @@ class RowReader:
     def digests(self) -> tuple[InputDigest, ...]:
         """What each input is. Most are read for it: damage is found before any work."""
         return tuple(
-            replace(self._digest(file), commit=file.commit, format=file.format)
+            replace(
+                self._digest(file), commit=file.commit, format=file.format, is_copy=file.is_copy
+            )
             for file in self._files
         )
 

@@ -31,7 +31,6 @@ Place = Callable[[str], tuple[Store, str]]
 
 _T = TypeVar("_T")
 _JSON_LINES = frozenset({"jsonl", "openai"})
-_READ_ONCE = ("standard input", "records")
 _MODEL_NOTE = "the model's files were not read again (textmill models verify does that)"
 
 
@@ -153,8 +152,10 @@ def _tally(store: Store, name: str) -> _Tally:
 def _check_input(source: InputDigest, seen: Verification, place: Place) -> None:
     """An input that has changed since is worth a warning; the output is as good as it was."""
     name = source.name
-    if name in _READ_ONCE:
-        seen.notes.append(f"the input was {name}: there is nothing to compare it with")
+    if source.is_copy:
+        seen.notes.append(
+            f"the input was {name}, to be read only once: there is nothing to compare it with"
+        )
         return
     if source.span is not None or source.commit is not None:
         why = "a part of a file" if source.commit is None else f"of the commit {source.commit}"
