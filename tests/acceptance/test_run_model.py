@@ -57,12 +57,17 @@ def test_a_sampled_job_is_repeated_by_its_seed(tmp_path, few, env):
 
 
 @pytest.mark.parametrize(
-    "flags",
-    [("--precision", "float32"), (*SAMPLED, "--seed", "5"), ("--set", "num_beams=4")],
-    ids=["greedy", "sampled", "beams"],
+    ("rows", "flags"),
+    [
+        (240, ("--precision", "float32")),
+        (240, (*SAMPLED, "--seed", "5")),
+        (240, ("--set", "num_beams=4")),
+        (600, ("--engine", "openvino", *SAMPLED, "--seed", "5")),
+    ],
+    ids=["greedy", "sampled", "beams", "openvino, sampled"],
 )
-def test_a_killed_job_resumes_to_the_same_bytes(tmp_path, env, flags):
-    source = write_lines(tmp_path / "in.jsonl", *RECORDS[:240])
+def test_a_killed_job_resumes_to_the_same_bytes(tmp_path, env, rows, flags):
+    source = write_lines(tmp_path / "in.jsonl", *RECORDS[:rows])
     whole, output = tmp_path / "whole.jsonl", tmp_path / "out.jsonl"
     assert textmill(*arguments(source, whole, *flags), env=env).code == 0
     kills = 0
@@ -80,7 +85,7 @@ def test_a_killed_job_resumes_to_the_same_bytes(tmp_path, env, flags):
     assert textmill(*arguments(source, output, *flags), env=env).code == 0
     assert output.read_bytes() == whole.read_bytes()
     manifest = json.loads((tmp_path / "out.manifest.json").read_text())
-    assert 0 < manifest["run"]["resumed_rows"] < 240
+    assert 0 < manifest["run"]["resumed_rows"] < rows
 
 
 def wait_for_frames(process, output, frames):

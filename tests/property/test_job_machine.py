@@ -1,19 +1,21 @@
 """A job through everything that can happen to it, with a dict as oracle.
 
 Runs are killed, fail with a full or a broken disk at any call of the store, lose their power, are
-interrupted, retried, started as another job. Whatever came before, the run that completes writes
-every row exactly once, with the text it would have had without all that.
+interrupted, retried, started as another job; the input grows. Whatever came before, the run that
+completes writes every row exactly once, with the text it would have had without all that.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import random
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from msgspec.structs import replace
 
 from support.jobs import OUTPUT, lines, rows_of, run_job, spec, texts_of
 from textmill.engines.echo import EchoEngine
@@ -22,6 +24,7 @@ from textmill.storage.memory import Failure, Killed, MemoryStore, When
 from textmill.testing.engines import PoisonEngine
 from textmill.transform.journal import GIVE_UP_AFTER, SPLIT_AFTER
 from textmill.transform.manifest import finished_manifest
+from textmill.transform.plan import InputDigest
 
 ERRORS = {
     "killed": Killed,
@@ -61,6 +64,11 @@ class JobMachine(RuleBasedStateMachine):
         self.store = MemoryStore()
         self.deaths = 0
 
+    def job(self):
+        """The job of the input as it is now."""
+        sha256 = hashlib.sha256(repr(self.texts).encode()).hexdigest()
+        return spec(inputs=(InputDigest(name="in", bytes=1, version="1", sha256=sha256),))
+
     def engine(self, inner=None):
         return PoisonEngine(inner or EchoEngine(), lambda request: request.ordinal in self.poison)
 
@@ -94,7 +102,7 @@ class JobMachine(RuleBasedStateMachine):
 
     @rule()
     def run(self):
-        self.finish(run_job(self.store, self.rows, self.engine()))
+        self.finish(run_job(self.store, self.rows, self.engine(), job=self.job()))
 
     @rule(
         at=st.integers(1, 60) | st.integers(1, 2000),
@@ -109,7 +117,9 @@ class JobMachine(RuleBasedStateMachine):
         store = self.store
         store.failure = Failure(store.calls + at, ERRORS[error], when)
         try:
-            made = run_job(store, self.rows, self.engine(), retry_failed=retry_failed)
+            made = run_job(
+                store, self.rows, self.engine(), job=self.job(), retry_failed=retry_failed
+            )
         except Killed:
             self.deaths += 1
             power = error == "power cut"
@@ -124,7 +134,8 @@ class JobMachine(RuleBasedStateMachine):
     @rule(after=st.integers(0, 12))
     def interrupt(self, after):
         try:
-            self.finish(run_job(self.store, self.rows, self.engine(Interrupted(after))))
+            engine = self.engine(Interrupted(after))
+            self.finish(run_job(self.store, self.rows, engine, job=self.job()))
         except KeyboardInterrupt:
             return
 
@@ -132,23 +143,48 @@ class JobMachine(RuleBasedStateMachine):
     @rule()
     def stop_at_the_first_error(self):
         try:
-            self.finish(run_job(self.store, self.rows, self.engine(), max_errors="0"))
+            manifest = run_job(self.store, self.rows, self.engine(), job=self.job(), max_errors="0")
+            self.finish(manifest)
         except TooManyErrors:
             assert self.expected() != dict(enumerate(self.texts))
 
     @rule()
     def retry(self):
         self.poison = set()
-        self.finish(run_job(self.store, self.rows, self.engine(), retry_failed=True))
+        job = self.job()
+        self.finish(run_job(self.store, self.rows, self.engine(), job=job, retry_failed=True))
 
     @rule()
     def start_another_job(self):
-        before = self.kept()
+        if self.has_something_to_lose():
+            self.is_refused(replace(self.job(), seed=1))
+
+    @rule(
+        more=st.lists(st.integers(0, 400), min_size=1, max_size=300),
+        then=st.sampled_from(["put back", "start over"]),
+    )
+    def append(self, more, then):
+        """What there is belongs to the input as it was, and is not taken for the longer one's."""
+        before = self.texts
+        self.texts = [*before, *(f"text {number}" for number in more)]
+        self.rows = rows_of(self.texts)
+        if not self.has_something_to_lose():
+            self.run()
+            return
+        self.is_refused(self.job())
+        if then == "start over":
+            self.start_over()
+        else:
+            self.texts, self.rows = before, rows_of(before)
+
+    def has_something_to_lose(self):
         complete = finished(self.store)
-        if not before and (complete is None or not complete["counts"]["ok"]):
-            return  # there is nothing to lose
+        return bool(self.kept() or (complete is not None and complete["counts"]["ok"]))
+
+    def is_refused(self, job):
+        before = self.kept()
         with pytest.raises((ResumeRefused, OutputError)):
-            other_job(self.store, self.rows)
+            run_job(self.store, self.rows, self.engine(), job=job)
         assert self.kept() == before
 
     def kept(self):
@@ -160,7 +196,7 @@ class JobMachine(RuleBasedStateMachine):
 
     @rule()
     def start_over(self):
-        self.finish(run_job(self.store, self.rows, self.engine(), fresh=True))
+        self.finish(run_job(self.store, self.rows, self.engine(), job=self.job(), fresh=True))
 
     @invariant()
     def a_manifest_is_never_beside_an_output_that_is_not_its_own(self):
@@ -174,10 +210,6 @@ def finished(store):
     from textmill.transform.job import JobFolder
 
     return finished_manifest(JobFolder(store, OUTPUT))
-
-
-def other_job(store, rows):
-    run_job(store, rows, job=spec(seed=1))
 
 
 TestJob = JobMachine.TestCase

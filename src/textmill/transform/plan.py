@@ -47,8 +47,8 @@ class InputDigest(Struct, frozen=True, kw_only=True):
     rows: blank lines are none; None where only reading would tell.
     span: of a shard, the stretch of bytes in which its rows begin.
     commit: of a data set, what its revision meant.
-    is_copy: it could be read only once (standard input, a pipe, rows from Python), so the job read a
-    copy, which is gone when the job is done.
+    is_copy: it could be read only once (standard input, a pipe, rows from Python), so the job read
+    a copy, which is gone when the job is done.
     """
 
     name: str
