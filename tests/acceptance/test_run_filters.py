@@ -151,7 +151,7 @@ def test_no_join_is_no_join(tmp_path):
 
 
 REFUSED = {
-    "join into a table": (("--join", "input"), "out.csv", "which csv cannot hold"),
+    "join into a table": (("--join", "input"), "out.csv", "into the table with --keep"),
     "filter into Parquet": (("--output-filter", "$.id"), "out.parquet", "parquet cannot hold"),
     "keep with a join": (("--join", "input", "--keep", "meta"), "out.jsonl", "nothing to keep"),
     "another join": (("--join", "output"), "out.jsonl", "only the input to join"),

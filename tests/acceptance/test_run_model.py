@@ -88,6 +88,33 @@ def test_a_killed_job_resumes_to_the_same_bytes(tmp_path, env, rows, flags):
     assert 0 < manifest["run"]["resumed_rows"] < rows
 
 
+@pytest.mark.parametrize(
+    ("engine", "libraries"),
+    [("ct2", {"ctranslate2"}), ("openvino", {"numpy", "openvino"}), ("echo", set())],
+)
+def test_another_version_of_what_computes_is_another_job(
+    tmp_path, env, monkeypatch, engine, libraries
+):
+    """Of each engine its own: that of another one changes no text."""
+    monkeypatch.setenv("TEXTMILL_HOME", env["TEXTMILL_HOME"])
+    named = {} if engine == "echo" else {"model": "demo"}
+
+    def job():
+        rows = [{"id": 0, "text_inputs": "a text"}]
+        return tm.run(rows, tmp_path / "out.jsonl", engine=engine, **named)
+
+    job()
+    path = tmp_path / "out.manifest.json"
+    manifest = json.loads(path.read_text())
+    found = {name for name in manifest["identity"] if name.startswith("version of ")}
+    assert found == {f"version of {one}" for one in libraries | {"textmill", "tokenizers"}}
+    for name in sorted(found):
+        older = {**manifest, "identity": {**manifest["identity"], name: '"0.1"'}}
+        path.write_text(json.dumps(older))
+        with pytest.raises(tm.TextmillError, match=f'{name}: was "0.1", is '):
+            job()
+
+
 def wait_for_frames(process, output, frames):
     """Return when so many batches are safe, or the run has ended."""
     wait_for(lambda: process.poll() is not None or count_frames(output) >= frames)

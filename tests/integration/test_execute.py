@@ -1,4 +1,4 @@
-"""What a job does while its engine takes its time."""
+"""What a job does while its engine takes its time, and with what its tokenizer cannot do."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from threading import Event
 
 import pytest
 
-from support.jobs import OUTPUT, Interrupted, rows_of, run_job, texts_of
+from support.jobs import OUTPUT, Interrupted, lines, rows_of, run_job, texts_of
 from support.permissions import ordinary_user
-from textmill.engines.echo import EchoEngine
-from textmill.errors import OutputError
+from textmill.engines.echo import EchoEngine, EchoTokenizer
+from textmill.errors import ErrorCode, OutputError
 from textmill.storage.local import LocalStore
 from textmill.storage.memory import MemoryStore
 from textmill.transform.job import JobFolder
@@ -138,6 +138,33 @@ class Slow(EchoEngine):
         time.sleep(0.01)  # meanwhile windows are read
         self.seen.append(self.look())
         return [self.held.pop(0)]
+
+
+class Awkward(EchoTokenizer):
+    """Finds no tokens in some texts, and fails on others."""
+
+    def encode(self, texts, *, src_lang=None):
+        if any("breaks" in text for text in texts):
+            raise ValueError("cannot be encoded")
+        return [
+            [] if text == "nothing" else ids
+            for text, ids in zip(texts, super().encode(texts, src_lang=src_lang), strict=True)
+        ]
+
+
+def test_a_text_that_the_tokenizer_makes_nothing_of_is_a_row_of_its_own():
+    """Some tokenizers drop every character that they do not know."""
+    texts = ["one", "nothing", "two", "it breaks", "three", "nothing", "four"]
+    store = MemoryStore()
+    manifest = run_job(store, rows_of(texts), tokenizer=Awkward())
+    assert texts_of(store) == {
+        n: ErrorCode.BAD_RECORD if text in ("nothing", "it breaks") else text
+        for n, text in enumerate(texts)
+    }
+    assert manifest["counts"]["invalid"] == 3
+    errors = {row["id"]: row["message"] for row in lines(store, "out.errors.jsonl")}
+    assert errors[1] == errors[5] == "the text has no tokens"
+    assert errors[3] == "the model's tokenizer fails on the text: ValueError: cannot be encoded"
 
 
 def test_windows_that_wait_for_one_row_are_few():

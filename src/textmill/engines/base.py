@@ -26,6 +26,7 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     max_batch_tokens, max_batch_rows: batches larger than this gain no speed; the default budget.
     parallel: batches that it computes at a time; more that it is given wait in it.
     local: True when it computes on this machine, so that a record may end the whole job there.
+    libraries: packages of which another version may give other texts.
     notes: limits that the manifest repeats, one sentence each.
     """
 
@@ -38,6 +39,7 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     max_batch_rows: int = 256
     parallel: int = 1
     local: bool = True
+    libraries: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from textmill.errors import OutputError, UsageError
 from textmill.records.formats import (
     OUTPUT_FORMATS,
+    TABLES,
     Format,
     check_format,
     columns_to_keep,
@@ -67,7 +68,8 @@ def output_shape(request: JobRequest, inputs: Sequence[JobInput]) -> OutputShape
     if shaped and found != "jsonl":
         raise UsageError(
             f"a join or an output filter makes lines of any shape, which {found} cannot hold",
-            hint="name the output .jsonl",
+            hint="name the output .jsonl"
+            + (", or copy columns into the table with --keep" if found in TABLES else ""),
         )
     keep = columns_to_keep(formats, found, setup.columns)
     return OutputShape(format=found, filter=output_filter, setup=replace(setup, keep=keep))

@@ -221,7 +221,7 @@ class Prepared:
             input_filter=None if shape.input_filter is None else str(shape.input_filter),
             output_filter=None if self._output_filter is None else str(self._output_filter),
             join=shape.join,
-            versions=versions_of("textmill", "ctranslate2", "tokenizers"),
+            versions=versions_of("textmill", "tokenizers", *capabilities.libraries),
         )
 
     def _manifest(self, executed: Executed) -> dict[str, Any]:

@@ -63,6 +63,7 @@ class Ct2Rules(Struct, frozen=True, kw_only=True):
             batch_invariant=exact,
             max_batch_tokens=_BATCH_TOKENS,
             parallel=self.workers,
+            libraries=("ctranslate2",),
             notes=_NOTES if exact else (*_NOTES, _INT8_NOTE),
         )
 

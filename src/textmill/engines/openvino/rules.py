@@ -75,6 +75,7 @@ class OpenvinoRules(Struct, frozen=True, kw_only=True):
             batch_invariant=exact,
             max_batch_tokens=_BATCH_TOKENS,
             max_batch_rows=_BATCH_ROWS,
+            libraries=("numpy", "openvino"),
             notes=_NOTES if exact else (*_NOTES, _ROUNDING_NOTE.format(self.precision)),
         )
 
