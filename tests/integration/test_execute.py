@@ -7,6 +7,7 @@ from itertools import islice
 from threading import Event
 
 import pytest
+from msgspec.structs import replace
 
 from support.jobs import OUTPUT, Interrupted, lines, rows_of, run_job, texts_of
 from support.permissions import ordinary_user
@@ -138,6 +139,35 @@ class Slow(EchoEngine):
         time.sleep(0.01)  # meanwhile windows are read
         self.seen.append(self.look())
         return [self.held.pop(0)]
+
+
+class Recording(Interrupted):
+    """Answers so many batches, and knows which it was given."""
+
+    def __init__(self, steps):
+        super().__init__(steps)
+        self.given = []
+
+    def add(self, batch):
+        self.given.append(tuple((one.ordinal, one.index) for one in batch.requests))
+        super().add(batch)
+
+
+def test_a_batch_of_which_a_record_is_missing_is_computed_again_whole():
+    """In int8, or sampled, the texts of others decide what its own are."""
+    rows = rows_of(["a" * 20, "b" * 20, "c", "d"])
+    rows[0] = replace(rows[0], texts=("a" * 20, "e"))  # its texts are in two batches
+    whole, stopped, resumed = Recording(99), Recording(1), Recording(99)
+    run_job(MemoryStore(), rows, whole)
+    store = MemoryStore()
+    with pytest.raises(KeyboardInterrupt):
+        run_job(store, rows, stopped)
+    (part,) = [log for name, log in store.files.items() if "/parts/" in name]
+    assert part.count(b'"n":1,') == 1, "its neighbour is done"
+    assert part.count(b'"n":0,') == 0
+    assert run_job(store, rows, resumed)["run"]["resumed_rows"] == 1
+    assert whole.given[0] == ((0, 0), (1, 0))
+    assert resumed.given == whole.given
 
 
 class Awkward(EchoTokenizer):
