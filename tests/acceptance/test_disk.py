@@ -157,9 +157,13 @@ def test_each_way_of_being_full_says_what_to_do(job, child, error):
 
 
 def while_standing_still(job, child, folder, at, meddle):
-    """Run up to event `at`, meddle with its files, and let it go on to its end."""
+    """Run up to event `at`, meddle with its files, and let it go on to its end.
+
+    How often logs are synced depends on time, so one of the last events may not come.
+    """
     child.start_trip(job.arguments(folder), folder, at=at, number=signal.SIGSTOP)
-    assert child.stopped()
+    if not child.stopped():
+        return child.ended()
     meddle(folder)
     return child.go_on()
 
@@ -256,14 +260,21 @@ MEDDLERS = [
 
 
 def change_the_input(job, child, at, meddle):
-    """The old text's result or none; and with the old text back, the old text's result."""
+    """The old text's result or none; and with the old text back, the old text's result.
+
+    What is changed before it is first looked at is simply another input.
+    """
     folder = job.lay_out("changed")
     source = folder / "in.jsonl"
     before = source.read_bytes()
     ended = while_standing_still(job, child, folder, at, lambda folder: meddle(source))
     assert "Traceback" not in ended.err, ended.err
-    assert ended.code in (0, 2), ended.err
     now = snapshot(folder)
+    if source.exists() and "out.manifest.json" in now:
+        (read,) = json.loads((folder / "out.manifest.json").read_bytes())["inputs"]
+        if read["sha256"] == job.digest(source.read_bytes()) != job.digest(before):
+            return "another input"
+    assert ended.code in (0, 2), ended.err
     if ended.code == 0:
         assert now["out.jsonl"] == job.expected["out.jsonl"], "the result of a changed input"
     else:

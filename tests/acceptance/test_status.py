@@ -12,12 +12,14 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
 import textmill as python
 from support.command import environment, textmill, write_lines
 from support.waiting import wait_for
 from textmill.api.status import StatusReader
+from textmill.transform.job import Description
 from textmill.transform.runs import State
 from textmill.transform.status import JobStatus
 
@@ -216,9 +218,10 @@ def test_a_changed_copy_of_standard_input_is_damage(tmp_path, many):
 
 def test_a_job_that_was_started_fresh_is_not_continued_fresh(tmp_path, killed):
     record = killed / "out.jsonl.job" / "job.json"
-    described = json.loads(record.read_text())
-    described["command"].append("--fresh")
-    record.write_text(json.dumps(described))
+    described = msgspec.json.decode(record.read_bytes(), type=Description)
+    command = [*described.command, "--fresh"]
+    changed = msgspec.structs.replace(described, command=command).sealed()
+    record.write_bytes(msgspec.json.encode(changed))
     shown = textmill("status", "out.jsonl", cwd=killed).out
     assert "to continue:  textmill run" in shown
     assert "--fresh" not in shown
@@ -415,6 +418,19 @@ def test_a_damaged_description_or_journal_is_a_state(killed, name):
     code, (job,) = look(killed, "out.jsonl", "--verify")
     assert (code, job["state"]) == (70, "damaged")
     assert f"{name} is damaged" in job["detail"]
+
+
+def test_a_letter_of_the_description_that_has_changed_is_damage(killed, many):
+    file = killed / "out.jsonl.job" / "job.json"
+    data = file.read_bytes()
+    file.write_bytes(
+        data.replace(b'"top_k', b'"uop_k').replace(b"parameter top_k", b"parameter uop_k")
+    )
+    assert file.read_bytes() != data
+    _, (job,) = look(killed, "out.jsonl")
+    assert "job.json is damaged: it is not as it was written" in job["detail"]
+    ran = textmill("run", many[0], "-o", "out.jsonl", "--engine", "echo", cwd=killed)
+    assert (ran.code, "job.json is damaged" in ran.err) == (2, True), ran.err
 
 
 def test_several_jobs_in_a_folder_have_a_line_each(tmp_path, many):

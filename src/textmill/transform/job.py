@@ -15,6 +15,7 @@ late, under a name that nobody reads.
 from __future__ import annotations
 
 import secrets
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import count
@@ -22,6 +23,7 @@ from pathlib import Path
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from textmill.errors import InputError, OutputError, ResumeRefused
 from textmill.storage.base import Lock, Log, Store
@@ -42,7 +44,7 @@ class Description(Struct, frozen=True, kw_only=True):
     job's, empty if it is that itself. command: the line that began the job, None from Python.
     cwd: the folder it was given in. output: where the output is to be, as an absolute path or URL.
     replaces: the files that stood at the job's names when it began, with their versions; nothing
-    else may be replaced.
+    else may be replaced. crc32: of all else, as compact JSON.
     """
 
     identity: dict[str, str]
@@ -51,6 +53,12 @@ class Description(Struct, frozen=True, kw_only=True):
     cwd: str | None = None
     output: str | None = None
     replaces: dict[str, str] = {}
+    crc32: int = 0
+
+    def sealed(self) -> Description:
+        """With its checksum, which is what it should be if nothing has changed since."""
+        unsealed = replace(self, crc32=0)
+        return replace(unsealed, crc32=zlib.crc32(msgspec.json.encode(unsealed)))
 
     @property
     def inputs(self) -> list[str]:
@@ -277,7 +285,7 @@ class JobFolder:
                 if (entry := self.store.stat(name)) is not None
             },
         )
-        data = msgspec.json.encode(description)
+        data = msgspec.json.encode(description.sealed())
         if not self.store.create(self._record, msgspec.json.format(data, indent=1)):
             raise OutputError(
                 f"{self.store.label(self._record)} has appeared: another run has begun a job here",
@@ -294,13 +302,20 @@ class JobFolder:
     def description(self) -> Description | None:
         """What the job is; None if there is none. Raises `ResumeRefused` if it is damaged."""
         record = self.store.read(self._record)
+        if record is None:
+            return None
         try:
-            return None if record is None else msgspec.json.decode(record, type=Description)
+            found = msgspec.json.decode(record, type=Description)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise ResumeRefused(
-                f"{self.store.label(self._record)} is damaged: {error}",
-                hint="start over with --fresh",
-            ) from error
+            raise self._damaged(str(error)) from error
+        if found != found.sealed():
+            raise self._damaged("it is not as it was written")
+        return found
+
+    def _damaged(self, why: str) -> ResumeRefused:
+        return ResumeRefused(
+            f"{self.store.label(self._record)} is damaged: {why}", hint="start over with --fresh"
+        )
 
     def _refuse(self, different: list[str]) -> None:
         listed = "\n  ".join(different)
